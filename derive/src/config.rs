@@ -1,0 +1,320 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! The configuration file, `/etc/tdk/config.toml`.
+//!
+//! ```toml
+//! tcti = "device:/dev/tpmrm0"  # default: the first of /dev/tpmrm0, /dev/tpm0
+//! deadline_seconds = 10        # how long one request may hold the TPM, 1 to 600
+//! log_level = "info"           # error, warning, info or debug
+//! realm = ""                   # up to 64 bytes; changing it changes every key
+//! ```
+
+use std::fmt;
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rustix::fs::OFlags;
+use serde::de::{self, Deserialize, Deserializer};
+
+use crate::identity::Realm;
+use crate::tpm::{Patience, Tcti};
+
+/// What is configured. [`Config::default`] is what holds without a file.
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    #[serde(deserialize_with = "tcti")]
+    tcti: Option<Tcti>,
+    #[serde(deserialize_with = "seconds")]
+    deadline_seconds: Option<u16>,
+    log_level: LogLevel,
+    #[serde(deserialize_with = "realm")]
+    realm: Realm,
+}
+
+impl Config {
+    /// Where the configuration is, unless another file is named.
+    pub const PATH: &str = "/etc/tdk/config.toml";
+
+    /// The longest file that is read, in bytes.
+    const MOST: u64 = 64 * 1024;
+
+    /// Reads the file that was named, or [`Config::PATH`], which may be missing.
+    ///
+    /// # Errors
+    ///
+    /// A [`ConfigError`] that names the file, and the line where there is one:
+    /// for a file that can't be read, that others than its reader or root could
+    /// have written, or whose content is not understood to the last key.
+    pub fn load(named: Option<&Path>) -> Result<Self, ConfigError> {
+        let path = named.unwrap_or(Path::new(Self::PATH));
+        match Self::read(path) {
+            Ok(text) => Self::parse(&text),
+            Err(Fault::Io(error)) if named.is_none() && error.kind() == io::ErrorKind::NotFound => {
+                Ok(Self::default())
+            }
+            Err(fault) => Err(fault),
+        }
+        .map_err(|fault| ConfigError {
+            path: path.into(),
+            fault,
+        })
+    }
+
+    fn read(path: &Path) -> Result<String, Fault> {
+        // Non-blocking, so that nobody is kept waiting by a FIFO.
+        let file = File::options()
+            .read(true)
+            .custom_flags(OFlags::NONBLOCK.bits().cast_signed())
+            .open(path)?;
+        let metadata = file.metadata()?;
+        if !metadata.is_file() {
+            return Err(Fault::NoFile);
+        }
+        let reader = rustix::process::geteuid().as_raw();
+        if (metadata.uid() != 0 && metadata.uid() != reader) || metadata.mode() & 0o022 != 0 {
+            return Err(Fault::Writable);
+        }
+        let mut text = String::new();
+        file.take(Self::MOST + 1).read_to_string(&mut text)?;
+        if text.len() as u64 > Self::MOST {
+            return Err(Fault::TooLong);
+        }
+        Ok(text)
+    }
+
+    fn parse(text: &str) -> Result<Self, Fault> {
+        toml::from_str(text).map_err(|error| {
+            let before = &text[..error.span().map_or(0, |span| span.start)];
+            let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
+            Fault::Malformed {
+                line: before.matches('\n').count() + 1,
+                column: before[line_start..].chars().count() + 1,
+                what: error.message().replace('\n', " "),
+            }
+        })
+    }
+
+    /// Where the TPM is.
+    pub fn tcti(&self) -> Tcti {
+        self.tcti.clone().unwrap_or_else(Tcti::of_this_machine)
+    }
+
+    /// How long to wait for it.
+    pub fn patience(&self) -> Patience {
+        let default = Patience::default();
+        Patience {
+            hold: self
+                .deadline_seconds
+                .map_or(default.hold, |seconds| Duration::from_secs(seconds.into())),
+            ..default
+        }
+    }
+
+    /// What is worth a line in the log.
+    pub fn log_level(&self) -> LogLevel {
+        self.log_level
+    }
+
+    /// What all identities of this machine are bound to besides.
+    pub fn realm(&self) -> &Realm {
+        &self.realm
+    }
+}
+
+/// From which severity on something is logged.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogLevel {
+    /// What failed.
+    Error,
+    /// What was refused.
+    Warning,
+    /// What was granted.
+    #[default]
+    Info,
+    /// How.
+    Debug,
+}
+
+fn tcti<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Tcti>, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    text.parse().map(Some).map_err(de::Error::custom)
+}
+
+fn seconds<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u16>, D::Error> {
+    match i64::deserialize(deserializer)? {
+        seconds @ 1..=600 => Ok(u16::try_from(seconds).ok()),
+        other => Err(de::Error::custom(format!("{other} is not from 1 to 600"))),
+    }
+}
+
+fn realm<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Realm, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    Realm::new(text.as_bytes()).map_err(de::Error::custom)
+}
+
+/// A configuration that can't be used.
+#[derive(Debug)]
+pub struct ConfigError {
+    path: PathBuf,
+    fault: Fault,
+}
+
+#[derive(Debug)]
+enum Fault {
+    Io(io::Error),
+    NoFile,
+    Writable,
+    TooLong,
+    Malformed {
+        line: usize,
+        column: usize,
+        what: String,
+    },
+}
+
+impl From<io::Error> for Fault {
+    fn from(error: io::Error) -> Self {
+        Self::Io(error)
+    }
+}
+
+impl ConfigError {
+    /// What to do about it.
+    pub fn hint(&self) -> &'static str {
+        match self.fault {
+            Fault::Io(_) | Fault::NoFile => "name a readable file",
+            Fault::Writable => "chown root and chmod go-w it",
+            Fault::TooLong | Fault::Malformed { .. } => {
+                "it takes tcti, deadline_seconds, log_level and realm"
+            }
+        }
+    }
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.path.display())?;
+        match &self.fault {
+            Fault::Io(error) => write!(f, ": {error}"),
+            Fault::NoFile => write!(f, ": not a regular file"),
+            Fault::Writable => write!(f, ": others than root could have written it"),
+            Fault::TooLong => write!(f, ": longer than {} bytes", Config::MOST),
+            Fault::Malformed { line, column, what } => write!(f, ":{line}:{column}: {what}"),
+        }
+    }
+}
+
+impl std::error::Error for ConfigError {}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::{self, Permissions};
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    fn load(text: &str) -> Result<Config, String> {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("config.toml");
+        fs::write(&path, text).unwrap();
+        let shown = format!("{}", path.display());
+        Config::load(Some(&path)).map_err(|error| error.to_string().replace(&shown, "FILE"))
+    }
+
+    #[test]
+    fn every_key() {
+        let config = load(
+            "# all of it\ntcti = \"swtpm:path=/run/x\"\ndeadline_seconds = 3\n\
+             log_level = \"warning\"\nrealm = \"blue\"\n",
+        )
+        .unwrap();
+        assert_eq!(config.tcti().to_string(), "swtpm:path=/run/x");
+        assert_eq!(config.patience().hold, Duration::from_secs(3));
+        assert_eq!(config.log_level(), LogLevel::Warning);
+        assert_eq!(config.realm().as_bytes(), b"blue");
+    }
+
+    #[test]
+    fn nothing_is_the_default() {
+        assert_eq!(load("").unwrap(), Config::default());
+        assert_eq!(Config::default().patience(), Patience::default());
+        assert_eq!(Config::default().log_level(), LogLevel::Info);
+        assert_eq!(Config::default().realm().as_bytes(), b"");
+    }
+
+    #[test]
+    fn what_is_wrong_is_named_with_its_place() {
+        let long = "x".repeat(65);
+        for (text, expected) in [
+            (
+                "\n  tctii = \"x\"\n",
+                "FILE:2:3: unknown field `tctii`, expected one of",
+            ),
+            ("realm = \"a\"\nrealm = \"b\"\n", "FILE:2:1: duplicate key"),
+            (
+                "tcti = \"swtpm\"\n",
+                "FILE:1:8: TCTI 'swtpm': write swtpm:path=SOCKET",
+            ),
+            ("tcti = 7\n", "FILE:1:8: invalid type"),
+            (
+                "deadline_seconds = 0\n",
+                "FILE:1:20: 0 is not from 1 to 600",
+            ),
+            (
+                "deadline_seconds = 601\n",
+                "FILE:1:20: 601 is not from 1 to 600",
+            ),
+            (
+                "deadline_seconds = -1\n",
+                "FILE:1:20: -1 is not from 1 to 600",
+            ),
+            ("deadline_seconds = \"10\"\n", "FILE:1:20: invalid type"),
+            (
+                "log_level = \"loud\"\n",
+                "FILE:1:13: unknown variant `loud`",
+            ),
+            (
+                &format!("\nrealm = \"{long}\"\n"),
+                "FILE:2:9: a realm has at most 64 bytes, not 65",
+            ),
+            ("tcti = \n", "FILE:1:8: "),
+            ("[section]\n", "FILE:1:2: unknown field `section`"),
+            (&"#".repeat(65537), "FILE: longer than 65536 bytes"),
+        ] {
+            let error = load(text).unwrap_err();
+            assert!(error.starts_with(expected), "{text:?}: {error}");
+            assert!(!error.contains('\n'), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_file_that_was_named_has_to_be_there() {
+        let directory = tempfile::tempdir().unwrap();
+        let error = Config::load(Some(&directory.path().join("none"))).unwrap_err();
+        assert!(error.to_string().contains("No such file"), "{error}");
+        let error = Config::load(Some(directory.path())).unwrap_err();
+        assert!(error.to_string().contains("not a regular file"), "{error}");
+        let path = directory.path().join("binary");
+        fs::write(&path, b"\xff\xfe").unwrap();
+        let error = Config::load(Some(&path)).unwrap_err();
+        assert!(error.to_string().contains("UTF-8"), "{error}");
+    }
+
+    #[test]
+    fn a_file_that_others_can_write_is_not_believed() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("config.toml");
+        fs::write(&path, "").unwrap();
+        for mode in [0o620, 0o602, 0o666] {
+            fs::set_permissions(&path, Permissions::from_mode(mode)).unwrap();
+            let error = Config::load(Some(&path)).unwrap_err();
+            assert!(error.to_string().contains("others than root"), "{error}");
+        }
+        fs::set_permissions(&path, Permissions::from_mode(0o644)).unwrap();
+        Config::load(Some(&path)).unwrap();
+    }
+}

@@ -1,0 +1,13 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+#![doc = include_str!("../README.md")]
+
+pub mod config;
+mod derivation;
+pub mod identity;
+mod key_info;
+pub mod policy;
+pub mod request;
+pub mod tpm;
+
+pub use derivation::{IdentityKey, Okm, Payload, Unlocked};
+pub use key_info::{KeyInfo, Use};

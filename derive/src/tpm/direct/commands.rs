@@ -1,0 +1,254 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! The commands of a derivation, and what is taken from their responses.
+
+use sha2::{Digest, Sha256};
+use tpm2_protocol::basic::{TpmHandle, TpmUint32};
+use tpm2_protocol::data::{
+    Tpm2bData, Tpm2bDigest, Tpm2bMaxBuffer, Tpm2bPublic, Tpm2bSensitiveCreate, TpmAlgId, TpmCap,
+    TpmRh, TpmSt, TpmaObject, TpmlPcrSelection, TpmsAuthCommand, TpmsKeyedhashParms,
+    TpmsSchemeHash, TpmtKeyedhashScheme, TpmtPublic, TpmtSigScheme, TpmtTkHashcheck,
+    TpmuCapabilities, TpmuKeyedhashScheme, TpmuPublicId, TpmuPublicParms, TpmuSigScheme,
+};
+use tpm2_protocol::frame::{
+    TpmCreatePrimaryCommand, TpmCreatePrimaryResponse, TpmFlushContextCommand, TpmFrame,
+    TpmGetCapabilityCommand, TpmGetCapabilityResponse, TpmHmacCommand, TpmReadPublicCommand,
+    TpmReadPublicResponse, TpmResponse, TpmSignCommand, tpm_marshal_command,
+};
+use tpm2_protocol::{TpmMarshal, TpmResult, TpmWriter};
+use zeroize::Zeroizing;
+
+use super::link::MOST;
+use crate::identity::IdentityDigest;
+use crate::tpm::Name;
+
+/// Handles of transient objects begin here (Part 2, section 7.2).
+const TRANSIENT_FIRST: u32 = 0x8000_0000;
+
+const SHA256_SCHEME: TpmsSchemeHash = TpmsSchemeHash {
+    hash_alg: TpmAlgId::Sha256,
+};
+
+/// A command, marshalled.
+pub(super) struct Marshalled {
+    buffer: [u8; 512],
+    length: usize,
+}
+
+impl Marshalled {
+    pub(super) fn as_bytes(&self) -> &[u8] {
+        &self.buffer[..self.length]
+    }
+
+    fn new(command: &impl TpmFrame, authorized: bool) -> TpmResult<Self> {
+        // The empty password: the owner hierarchy's, or the root key's.
+        let password = [TpmsAuthCommand {
+            session_handle: TpmHandle::from(TpmRh::Pw.value()),
+            ..TpmsAuthCommand::default()
+        }];
+        let (tag, sessions) = if authorized {
+            (TpmSt::Sessions, &password[..])
+        } else {
+            (TpmSt::NoSessions, &[][..])
+        };
+        let mut buffer = [0; 512];
+        let mut writer = TpmWriter::new(&mut buffer);
+        tpm_marshal_command(command, tag, sessions, &mut writer)?;
+        let length = writer.len();
+        Ok(Self { buffer, length })
+    }
+}
+
+/// The template of section 1 of `docs/derivation.md`, 35 bytes as a TPMT_PUBLIC.
+pub(super) fn template() -> TpmResult<TpmtPublic> {
+    Ok(TpmtPublic {
+        object_type: TpmAlgId::KeyedHash,
+        name_alg: TpmAlgId::Sha256,
+        object_attributes: TpmaObject::FIXED_TPM
+            | TpmaObject::FIXED_PARENT
+            | TpmaObject::SENSITIVE_DATA_ORIGIN
+            | TpmaObject::USER_WITH_AUTH
+            | TpmaObject::NO_DA
+            | TpmaObject::SIGN_ENCRYPT,
+        auth_policy: Tpm2bDigest::default(),
+        parameters: TpmuPublicParms::KeyedHash(TpmsKeyedhashParms {
+            scheme: TpmtKeyedhashScheme {
+                scheme: TpmAlgId::Hmac,
+                details: TpmuKeyedhashScheme::Hmac(SHA256_SCHEME),
+            },
+        }),
+        unique: TpmuPublicId::KeyedHash(Tpm2bDigest::try_from(&b"tpm-derived-keys v1"[..])?),
+    })
+}
+
+pub(super) fn create_primary() -> TpmResult<Marshalled> {
+    let command = TpmCreatePrimaryCommand {
+        handles: [TpmHandle::from(TpmRh::Owner.value())],
+        in_sensitive: Tpm2bSensitiveCreate::default(),
+        in_public: Tpm2bPublic { inner: template()? },
+        outside_info: Tpm2bData::default(),
+        creation_pcr: TpmlPcrSelection::default(),
+    };
+    Marshalled::new(&command, true)
+}
+
+pub(super) fn hmac(root: u32, digest: &IdentityDigest) -> TpmResult<Marshalled> {
+    let command = TpmHmacCommand {
+        handles: [TpmHandle::from(root)],
+        buffer: Tpm2bMaxBuffer::try_from(&digest.as_bytes()[..])?,
+        hash_alg: TpmAlgId::Sha256,
+    };
+    Marshalled::new(&command, true)
+}
+
+pub(super) fn sign(root: u32, digest: &IdentityDigest) -> TpmResult<Marshalled> {
+    let command = TpmSignCommand {
+        handles: [TpmHandle::from(root)],
+        digest: Tpm2bDigest::try_from(&digest.as_bytes()[..])?,
+        in_scheme: TpmtSigScheme {
+            scheme: TpmAlgId::Hmac,
+            details: TpmuSigScheme::Hmac(SHA256_SCHEME),
+        },
+        validation: TpmtTkHashcheck {
+            tag: TpmSt::HashCheck,
+            hierarchy: TpmRh::Null,
+            digest: Tpm2bDigest::default(),
+        },
+    };
+    Marshalled::new(&command, true)
+}
+
+pub(super) fn flush_context(handle: u32) -> TpmResult<Marshalled> {
+    let command = TpmFlushContextCommand {
+        handles: [],
+        flush_handle: TpmHandle::from(handle),
+    };
+    Marshalled::new(&command, false)
+}
+
+pub(super) fn transient_handles() -> TpmResult<Marshalled> {
+    let command = TpmGetCapabilityCommand {
+        handles: [],
+        cap: TpmCap::Handles,
+        property: TpmUint32::from(TRANSIENT_FIRST),
+        property_count: TpmUint32::from(64),
+    };
+    Marshalled::new(&command, false)
+}
+
+pub(super) fn read_public(handle: u32) -> TpmResult<Marshalled> {
+    let command = TpmReadPublicCommand {
+        handles: [TpmHandle::from(handle)],
+    };
+    Marshalled::new(&command, false)
+}
+
+/// What is wrong with a response.
+pub(super) type Wrong = String;
+
+fn wrong(error: tpm2_protocol::TpmError) -> Wrong {
+    format!("{error:?}")
+}
+
+/// The response code of a header.
+pub(super) fn code(response: &[u8; MOST]) -> u32 {
+    u32::from_be_bytes([response[6], response[7], response[8], response[9]])
+}
+
+/// The handle of a response that has one.
+pub(super) fn handle(response: &[u8]) -> Result<u32, Wrong> {
+    match response.get(10..14) {
+        Some(&[a, b, c, d]) => Ok(u32::from_be_bytes([a, b, c, d])),
+        _ => Err("it has no handle".into()),
+    }
+}
+
+/// The Name of the root key that TPM2_CreatePrimary made, after making sure
+/// that it is a root key: the Name is computed from the public area, not taken
+/// from the TPM's word.
+pub(super) fn root_name(response: &[u8]) -> Result<Name, Wrong> {
+    let response: TpmCreatePrimaryResponse = TpmResponse::cast(response)
+        .and_then(TpmResponse::unmarshal)
+        .map_err(wrong)?;
+    let name = name_of_root(&response.out_public.inner)?
+        .ok_or("the TPM made another object than it was asked for")?;
+    if response.name.as_ref() != name.as_bytes() {
+        return Err("the Name does not fit the public area".into());
+    }
+    Ok(name)
+}
+
+/// Whether TPM2_ReadPublic read a root key.
+pub(super) fn is_root(response: &[u8]) -> Result<bool, Wrong> {
+    let response: TpmReadPublicResponse = TpmResponse::cast(response)
+        .and_then(TpmResponse::unmarshal)
+        .map_err(wrong)?;
+    Ok(name_of_root(&response.out_public.inner)?.is_some())
+}
+
+/// The Name of an object, if its public area is the template with 32 bytes of
+/// its own in `unique`.
+fn name_of_root(public: &TpmtPublic) -> Result<Option<Name>, Wrong> {
+    let root = TpmtPublic {
+        unique: public.unique.clone(),
+        ..template().map_err(wrong)?
+    };
+    let own_unique = matches!(&public.unique, TpmuPublicId::KeyedHash(own) if own.len() == 32);
+    if !own_unique || *public != root {
+        return Ok(None);
+    }
+    let mut buffer = [0; 128];
+    let mut writer = TpmWriter::new(&mut buffer);
+    public.marshal(&mut writer).map_err(wrong)?;
+    let mut name = [0; Name::SIZE];
+    name[..2].copy_from_slice(&TpmAlgId::Sha256.value().to_be_bytes());
+    name[2..].copy_from_slice(&Sha256::digest(writer.as_bytes()));
+    Ok(Some(Name(name)))
+}
+
+/// The transient handles of TPM2_GetCapability.
+pub(super) fn handles(response: &[u8]) -> Result<Vec<u32>, Wrong> {
+    let response: TpmGetCapabilityResponse = TpmResponse::cast(response)
+        .and_then(TpmResponse::unmarshal)
+        .map_err(wrong)?;
+    match &response.capability_data.data {
+        TpmuCapabilities::Handles(handles) => {
+            Ok(handles.iter().map(|handle| handle.value()).collect())
+        }
+        _ => Err("it is about another capability than asked for".into()),
+    }
+}
+
+/// The 32 secret bytes of a response to TPM2_HMAC: outHMAC, a TPM2B_DIGEST.
+pub(super) fn out_hmac(response: &[u8]) -> Result<Zeroizing<[u8; 32]>, Wrong> {
+    secret(parameters(response)?, &[0x00, 0x20])
+}
+
+/// The 32 secret bytes of a response to TPM2_Sign: signature, a TPMT_SIGNATURE
+/// of TPM_ALG_HMAC with a TPMT_HA of TPM_ALG_SHA256.
+pub(super) fn hmac_signature(response: &[u8]) -> Result<Zeroizing<[u8; 32]>, Wrong> {
+    secret(parameters(response)?, &[0x00, 0x05, 0x00, 0x0B])
+}
+
+/// The parameter area of a response with sessions and without handles.
+///
+/// Read by hand because the crate's types copy what they decode, and this is
+/// secret.
+fn parameters(response: &[u8]) -> Result<&[u8], Wrong> {
+    let body = TpmResponse::cast(response).map_err(wrong)?.body();
+    let (size, rest) = body.split_at_checked(4).ok_or("it is too short")?;
+    let size = u32::from_be_bytes([size[0], size[1], size[2], size[3]]);
+    usize::try_from(size)
+        .ok()
+        .and_then(|size| rest.get(..size))
+        .ok_or_else(|| "it is too short".into())
+}
+
+fn secret(parameters: &[u8], before: &[u8]) -> Result<Zeroizing<[u8; 32]>, Wrong> {
+    let bytes = parameters
+        .strip_prefix(before)
+        .filter(|bytes| bytes.len() == 32)
+        .ok_or("it does not hold an HMAC of 32 bytes")?;
+    let mut secret = Zeroizing::new([0; 32]);
+    secret.copy_from_slice(bytes);
+    Ok(secret)
+}

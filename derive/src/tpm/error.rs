@@ -1,0 +1,226 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! What can go wrong with a TPM, in words.
+
+use std::fmt;
+use std::io;
+use std::time::Duration;
+
+use super::{ResponseCode, Tcti};
+
+/// A TPM command that a derivation sends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Command {
+    /// TPM2_CreatePrimary, Part 3 section 24.1.
+    CreatePrimary,
+    /// TPM2_HMAC, Part 3 section 15.5.
+    Hmac,
+    /// TPM2_Sign, Part 3 section 20.2.
+    Sign,
+    /// TPM2_FlushContext, Part 3 section 28.4.
+    FlushContext,
+    /// TPM2_GetCapability, Part 3 section 30.2.
+    GetCapability,
+    /// TPM2_ReadPublic, Part 3 section 12.4.
+    ReadPublic,
+}
+
+impl Command {
+    /// The name in Part 3.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::CreatePrimary => "TPM2_CreatePrimary",
+            Self::Hmac => "TPM2_HMAC",
+            Self::Sign => "TPM2_Sign",
+            Self::FlushContext => "TPM2_FlushContext",
+            Self::GetCapability => "TPM2_GetCapability",
+            Self::ReadPublic => "TPM2_ReadPublic",
+        }
+    }
+
+    /// What Part 3 calls the command's handle of that number, from 1.
+    pub(super) fn handle(self, number: u8) -> Option<&'static str> {
+        match (self, number) {
+            (Self::CreatePrimary, 1) => Some("primaryHandle, the owner hierarchy"),
+            (Self::Hmac, 1) => Some("handle, the root key"),
+            (Self::Sign, 1) => Some("keyHandle, the root key"),
+            (Self::ReadPublic, 1) => Some("objectHandle"),
+            _ => None,
+        }
+    }
+
+    /// What Part 3 calls the command's parameter of that number, from 1.
+    pub(super) fn parameter(self, number: u8) -> Option<&'static str> {
+        let names: &[&str] = match self {
+            Self::CreatePrimary => &["inSensitive", "inPublic", "outsideInfo", "creationPCR"],
+            Self::Hmac => &["buffer", "hashAlg"],
+            Self::Sign => &["digest", "inScheme", "validation"],
+            Self::FlushContext => &["flushHandle"],
+            Self::GetCapability => &["capability", "property", "propertyCount"],
+            Self::ReadPublic => &[],
+        };
+        names.get(usize::from(number).checked_sub(1)?).copied()
+    }
+
+    /// Whose authorization the command's session of that number, from 1, is.
+    pub(super) fn session(self, number: u8) -> Option<&'static str> {
+        match (self, number) {
+            (Self::CreatePrimary, 1) => Some("the owner's authorization"),
+            (Self::Hmac | Self::Sign, 1) => Some("the root key's authorization"),
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Display for Command {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// What stands behind a [`TpmError`], as far as it matters for what to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cause {
+    /// There is no TPM to use, or its owner hierarchy is switched off.
+    NoTpm,
+    /// The owner hierarchy asks for an authorization.
+    OwnerAuth,
+    /// It may work later: busy, locked out, not answering, just reset.
+    Busy,
+    /// Anything else.
+    Other,
+}
+
+/// A derivation's trouble with a TPM.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum TpmError {
+    /// The TPM could not be reached.
+    Open {
+        /// Where it was looked for.
+        tcti: Tcti,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The lock file could not be made or locked.
+    Lock(io::Error),
+    /// Others had the TPM for longer than one may wait.
+    TurnLimit(Duration),
+    /// The TPM did not answer in time.
+    Deadline {
+        /// What it did not answer.
+        command: Command,
+        /// How long it was waited for, all commands together.
+        limit: Duration,
+    },
+    /// The connection ended before the answer.
+    Closed {
+        /// What was not answered.
+        command: Command,
+    },
+    /// Reading or writing failed.
+    Io {
+        /// What was sent.
+        command: Command,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The TPM answered, with an error.
+    Response {
+        /// What was sent.
+        command: Command,
+        /// What came back.
+        code: ResponseCode,
+    },
+    /// What came back is no TPM 2.0 response to the command.
+    Malformed {
+        /// What was sent.
+        command: Command,
+        /// What is wrong with it.
+        what: String,
+    },
+}
+
+impl TpmError {
+    /// What stands behind it.
+    pub fn cause(&self) -> Cause {
+        use io::ErrorKind;
+        match self {
+            Self::Open { source, .. } => match source.kind() {
+                ErrorKind::ResourceBusy | ErrorKind::TimedOut | ErrorKind::WouldBlock => {
+                    Cause::Busy
+                }
+                ErrorKind::PermissionDenied => Cause::Other,
+                _ => Cause::NoTpm,
+            },
+            Self::TurnLimit(_) | Self::Deadline { .. } | Self::Closed { .. } | Self::Io { .. } => {
+                Cause::Busy
+            }
+            Self::Response { code, .. } => code.cause(),
+            Self::Lock(_) | Self::Malformed { .. } => Cause::Other,
+        }
+    }
+
+    /// What to do about it.
+    pub fn hint(&self) -> &'static str {
+        match self {
+            Self::Open { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => {
+                "run as root, or as a user who may open the TPM"
+            }
+            Self::Open { .. } => {
+                "check that the TPM is switched on in the firmware and /dev/tpmrm0 is there, or \
+                 that tcti names the software TPM that runs"
+            }
+            Self::Lock(_) => "check that /run/tdk can be made and belongs to root",
+            Self::TurnLimit(_) => "ask again later; see who keeps the TPM busy",
+            Self::Deadline { .. } => "ask again later; if it stays silent, restart the TPM",
+            Self::Closed { .. } | Self::Io { .. } => {
+                "ask again; if it happens again, look at the TPM's or the kernel's log"
+            }
+            Self::Response { code, .. } => code.hint(),
+            Self::Malformed { .. } => "make sure that a TPM 2.0 is at the other end",
+        }
+    }
+}
+
+impl fmt::Display for TpmError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Open { tcti, source } => write!(f, "can't open the TPM at {tcti}: {source}"),
+            Self::Lock(source) => write!(f, "can't lock the TPM: {source}"),
+            Self::TurnLimit(limit) => {
+                write!(f, "others have held the TPM for {} s", limit.as_secs_f32())
+            }
+            Self::Deadline { command, limit } => write!(
+                f,
+                "{command}: the TPM has not answered within {} s",
+                limit.as_secs_f32()
+            ),
+            Self::Closed { command } => {
+                write!(
+                    f,
+                    "{command}: the TPM closed the connection without an answer"
+                )
+            }
+            Self::Io { command, source } => {
+                write!(f, "{command}: can't talk to the TPM: {source}")
+            }
+            Self::Response { command, code } => {
+                write!(f, "{command}: {}", code.describe(*command))
+            }
+            Self::Malformed { command, what } => {
+                write!(f, "{command}: the answer is no TPM 2.0 response: {what}")
+            }
+        }
+    }
+}
+
+impl std::error::Error for TpmError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Open { source, .. } | Self::Io { source, .. } | Self::Lock(source) => {
+                Some(source)
+            }
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,154 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! The TPM's part: a root key that is made when needed, one keyed hash, a flush.
+//!
+//! This is the only module that talks to a TPM. What it asks of one is the
+//! trait [`Tpm`]; [`Direct`] speaks to devices and software TPMs, [`Fake`] is
+//! for tests that need none.
+
+use std::fmt;
+
+use crate::derivation::IdentityKey;
+use crate::identity::IdentityDigest;
+
+mod code;
+mod direct;
+mod error;
+mod fake;
+mod patience;
+mod tcti;
+mod turn;
+
+pub use code::ResponseCode;
+pub use direct::Direct;
+pub use error::{Cause, Command, TpmError};
+pub use fake::Fake;
+pub use patience::Patience;
+pub use tcti::{Tcti, TctiError};
+
+/// What a derivation needs of a TPM: section 1 and 3 of `docs/derivation.md`.
+///
+/// Use it through [`RootKey`], which flushes what it loads.
+pub trait Tpm {
+    /// TPM2_CreatePrimary (Part 3, section 24.1) with the root template.
+    ///
+    /// # Errors
+    ///
+    /// A [`TpmError`]; nothing is left loaded then.
+    fn create_root(&mut self) -> Result<LoadedRoot, TpmError>;
+
+    /// TPM2_HMAC (Part 3, section 15.5) of the digest under the root key, or
+    /// what gives the same bytes on a TPM that lacks the command.
+    ///
+    /// # Errors
+    ///
+    /// A [`TpmError`]; the root stays loaded.
+    fn hmac(&mut self, root: &LoadedRoot, digest: &IdentityDigest)
+    -> Result<IdentityKey, TpmError>;
+
+    /// TPM2_FlushContext (Part 3, section 28.4) of the root key.
+    ///
+    /// # Errors
+    ///
+    /// A [`TpmError`], if the root may still be loaded.
+    fn flush(&mut self, root: LoadedRoot) -> Result<(), TpmError>;
+}
+
+/// A root key that occupies a slot in the TPM.
+#[derive(Debug)]
+pub struct LoadedRoot {
+    handle: u32,
+    name: Name,
+}
+
+/// A root key for as long as it is needed: made at the start, flushed at the
+/// end, also when something fails or panics in between.
+#[derive(Debug)]
+pub struct RootKey<'t, T: Tpm> {
+    tpm: &'t mut T,
+    loaded: Option<LoadedRoot>,
+    name: Name,
+}
+
+impl<'t, T: Tpm> RootKey<'t, T> {
+    /// Makes the root key in `tpm`.
+    ///
+    /// # Errors
+    ///
+    /// A [`TpmError`] of TPM2_CreatePrimary.
+    pub fn create(tpm: &'t mut T) -> Result<Self, TpmError> {
+        let loaded = tpm.create_root()?;
+        Ok(Self {
+            tpm,
+            name: loaded.name,
+            loaded: Some(loaded),
+        })
+    }
+
+    /// `000b || SHA-256(public area)`: which root key this is, and so which
+    /// owner seed the TPM has.
+    pub fn name(&self) -> Name {
+        self.name
+    }
+
+    /// `identity key = TPM2_HMAC(root key, identity digest)`.
+    ///
+    /// # Errors
+    ///
+    /// A [`TpmError`] of TPM2_HMAC or TPM2_Sign.
+    pub fn identity_key(&mut self, digest: &IdentityDigest) -> Result<IdentityKey, TpmError> {
+        let loaded = self.loaded.as_ref().expect("loaded until flushed");
+        self.tpm.hmac(loaded, digest)
+    }
+
+    /// Flushes the root key. Dropping does the same, but can't say whether it
+    /// worked.
+    ///
+    /// # Errors
+    ///
+    /// A [`TpmError`] of TPM2_FlushContext.
+    pub fn flush(mut self) -> Result<(), TpmError> {
+        self.flush_once()
+    }
+
+    fn flush_once(&mut self) -> Result<(), TpmError> {
+        match self.loaded.take() {
+            Some(loaded) => self.tpm.flush(loaded),
+            None => Ok(()),
+        }
+    }
+}
+
+impl<T: Tpm> Drop for RootKey<'_, T> {
+    fn drop(&mut self) {
+        // What failed before is what the caller hears of.
+        let _ = self.flush_once();
+    }
+}
+
+/// The Name of a root key: its name algorithm and the digest of its public
+/// area, 34 bytes (Part 1, section 16).
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Name([u8; Self::SIZE]);
+
+impl Name {
+    /// 2 bytes of algorithm and 32 of digest.
+    pub const SIZE: usize = 34;
+
+    /// The bytes.
+    pub fn as_bytes(&self) -> &[u8; Self::SIZE] {
+        &self.0
+    }
+}
+
+/// In hexadecimal.
+impl fmt::Display for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl fmt::Debug for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Name({self})")
+    }
+}

@@ -1,0 +1,111 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! One at a time: who holds the lock may talk to the TPM.
+//!
+//! A software TPM serves one connection at a time, a TPM without resource
+//! manager has three object slots, and a real one is slow. So everyone who runs
+//! as root waits for a lock in a directory that only root can enter; nobody
+//! else can take it and keep others waiting. Processes of other users (they
+//! bring a software TPM of their own) go without.
+
+use std::fs::{DirBuilder, File, OpenOptions};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::Path;
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
+
+use rustix::fs::{FlockOperation, flock};
+use rustix::io::Errno;
+
+use super::{Tcti, TpmError};
+
+/// Where the locks are.
+const DIRECTORY: &str = "/run/tdk";
+
+/// The turn to talk to one TPM, given back when dropped.
+#[derive(Debug)]
+pub(super) struct Turn(#[expect(dead_code, reason = "closing it gives the turn back")] File);
+
+impl Turn {
+    /// Waits for the turn, if this process is root's.
+    pub(super) fn take(tcti: &Tcti, limit: Duration) -> Result<Option<Self>, TpmError> {
+        if !rustix::process::geteuid().is_root() {
+            return Ok(None);
+        }
+        let file = Self::open(Path::new(DIRECTORY), tcti).map_err(TpmError::Lock)?;
+        Self::wait(file, limit).map(Some)
+    }
+
+    fn open(directory: &Path, tcti: &Tcti) -> io::Result<File> {
+        match DirBuilder::new().mode(0o700).create(directory) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+            _ => {}
+        }
+        OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .open(directory.join(tcti.lock_name()))
+    }
+
+    fn wait(file: File, limit: Duration) -> Result<Self, TpmError> {
+        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => return Ok(Self(file)),
+            Err(Errno::WOULDBLOCK) => {}
+            Err(error) => return Err(TpmError::Lock(error.into())),
+        }
+        // flock(2) has no time limit. The thread that waits for it is left
+        // behind when the limit passes; should it get the lock after all, it
+        // finds nobody to give it to and lets it go.
+        let (sender, receiver) = mpsc::channel();
+        thread::spawn(move || {
+            let locked = loop {
+                match flock(&file, FlockOperation::LockExclusive) {
+                    Err(Errno::INTR) => {}
+                    other => break other,
+                }
+            };
+            let _ = sender.send(locked.map(|()| Self(file)));
+        });
+        match receiver.recv_timeout(limit) {
+            Ok(locked) => locked.map_err(|error| TpmError::Lock(error.into())),
+            Err(_) => Err(TpmError::TurnLimit(limit)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn file(directory: &Path) -> File {
+        Turn::open(directory, &"device:/dev/tpm0".parse().unwrap()).unwrap()
+    }
+
+    #[test]
+    fn one_after_the_other() {
+        let directory = tempfile::tempdir().unwrap();
+        let first = Turn::wait(file(directory.path()), Duration::ZERO).unwrap();
+        let error = Turn::wait(file(directory.path()), Duration::from_millis(10)).unwrap_err();
+        assert!(matches!(error, TpmError::TurnLimit(_)), "{error}");
+
+        let waiting = file(directory.path());
+        let second = thread::spawn(move || Turn::wait(waiting, Duration::from_secs(60)));
+        drop(first);
+        let second = second.join().unwrap().unwrap();
+        drop(second);
+        Turn::wait(file(directory.path()), Duration::ZERO).unwrap();
+    }
+
+    #[test]
+    fn a_wait_that_was_given_up_takes_nothing() {
+        let directory = tempfile::tempdir().unwrap();
+        let first = Turn::wait(file(directory.path()), Duration::ZERO).unwrap();
+        Turn::wait(file(directory.path()), Duration::ZERO).unwrap_err();
+        drop(first);
+        // The abandoned thread may hold it for a moment.
+        Turn::wait(file(directory.path()), Duration::from_secs(60)).unwrap();
+    }
+}
