@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
+#![forbid(unsafe_code)]
 #![doc = include_str!("../README.md")]
 
 pub mod config;

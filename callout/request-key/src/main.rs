@@ -1,1 +1,6 @@
-fn main() {}
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! `/usr/sbin/key.tpm2_derived`.
+
+fn main() -> std::process::ExitCode {
+    tdk_request_key::main_with(tdk_request_key::serve)
+}

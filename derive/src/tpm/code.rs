@@ -115,20 +115,20 @@ impl ResponseCode {
     /// The code in words, with the handle, parameter or session of `command`
     /// that it is about.
     pub(super) fn describe(self, command: Command) -> String {
-        let mut text = self.to_string();
-        if let Some(TpmRc::Fmt1(code)) = self.decoded() {
-            let (what, number, name) = match code.index {
-                Some(TpmRcIndex::Handle(n)) => ("handle", n, command.handle(n)),
-                Some(TpmRcIndex::Parameter(n)) => ("parameter", n, command.parameter(n)),
-                Some(TpmRcIndex::Session(n)) => ("session", n, command.session(n)),
-                None => return text,
-            };
-            text += &match name {
-                Some(name) => format!("; {what} {number} ({name})"),
-                None => format!("; {what} {number}"),
-            };
+        let index = match self.decoded() {
+            Some(TpmRc::Fmt1(code)) => code.index,
+            _ => None,
+        };
+        let (what, number, name) = match index {
+            Some(TpmRcIndex::Handle(n)) => ("handle", n, command.handle(n)),
+            Some(TpmRcIndex::Parameter(n)) => ("parameter", n, command.parameter(n)),
+            Some(TpmRcIndex::Session(n)) => ("session", n, command.session(n)),
+            None => return self.to_string(),
+        };
+        match name {
+            Some(name) => format!("{self}; {what} {number} ({name})"),
+            None => format!("{self}; {what} {number}"),
         }
-        text
     }
 }
 

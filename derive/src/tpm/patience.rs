@@ -16,7 +16,7 @@ impl Default for Patience {
     /// 120 seconds for the turn, 10 seconds to hold.
     fn default() -> Self {
         Self {
-            turn: Duration::from_secs(120),
+            turn: Duration::from_mins(2),
             hold: Duration::from_secs(10),
         }
     }
@@ -40,7 +40,7 @@ impl Deadline {
 
     /// Until when commands may take.
     pub(super) fn for_work(&self) -> Instant {
-        self.start + self.limit - self.limit / 10
+        self.start + self.limit * 9 / 10
     }
 
     /// Until when cleaning up may take.

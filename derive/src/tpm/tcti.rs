@@ -59,8 +59,8 @@ impl Tcti {
         // tpm0 and tpmrm0 are one chip.
         let place = self.to_string().replace("tpmrm", "tpm");
         let digest = Sha256::digest(place.as_bytes());
-        let short: String = digest[..8].iter().map(|b| format!("{b:02x}")).collect();
-        format!("tpm-{short}.lock")
+        let (short, _) = digest.split_first_chunk().expect("32 bytes hold 8");
+        format!("tpm-{:016x}.lock", u64::from_be_bytes(*short))
     }
 }
 

@@ -92,7 +92,7 @@ mod tests {
         assert!(matches!(error, TpmError::TurnLimit(_)), "{error}");
 
         let waiting = file(directory.path());
-        let second = thread::spawn(move || Turn::wait(waiting, Duration::from_secs(60)));
+        let second = thread::spawn(move || Turn::wait(waiting, Duration::from_mins(1)));
         drop(first);
         let second = second.join().unwrap().unwrap();
         drop(second);
@@ -106,6 +106,6 @@ mod tests {
         Turn::wait(file(directory.path()), Duration::ZERO).unwrap_err();
         drop(first);
         // The abandoned thread may hold it for a moment.
-        Turn::wait(file(directory.path()), Duration::from_secs(60)).unwrap();
+        Turn::wait(file(directory.path()), Duration::from_mins(1)).unwrap();
     }
 }

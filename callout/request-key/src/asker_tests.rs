@@ -1,0 +1,156 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+use std::process::{Child, Command};
+
+use super::*;
+
+/// A copy of sleep(1) that runs.
+struct Sleeper {
+    child: Child,
+    path: PathBuf,
+    _directory: tempfile::TempDir,
+}
+
+impl Sleeper {
+    fn named(name: &str) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let path = fs::canonicalize(directory.path()).unwrap().join(name);
+        fs::copy("/bin/sleep", &path).unwrap();
+        fs::set_permissions(&path, PermissionsExt::from_mode(0o755)).unwrap();
+        let child = Command::new(&path).arg("600").spawn().unwrap();
+        // spawn() returns once exec has worked.
+        Self {
+            child,
+            path,
+            _directory: directory,
+        }
+    }
+
+    fn asker(&self) -> Asker {
+        Asker::of_thread(self.child.id()).unwrap()
+    }
+}
+
+impl Drop for Sleeper {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn me() -> Asker {
+    Asker::of_thread(std::process::id()).unwrap()
+}
+
+#[test]
+fn path_and_checksum_of_a_program() {
+    let sleeper = Sleeper::named("sleeper");
+    let path = sleeper.path.as_os_str().as_encoded_bytes();
+    assert_eq!(
+        sleeper.asker().subject(Kind::Path).unwrap(),
+        Subject::path(path).unwrap()
+    );
+    let digest = Sha256::digest(fs::read("/bin/sleep").unwrap()).into();
+    assert_eq!(
+        sleeper.asker().subject(Kind::Csum).unwrap(),
+        Subject::Csum(digest)
+    );
+    assert_eq!(sleeper.asker().subject(Kind::Id).unwrap(), Subject::Id);
+}
+
+#[test]
+fn a_program_that_was_removed() {
+    let sleeper = Sleeper::named("sleeper");
+    fs::remove_file(&sleeper.path).unwrap();
+    for kind in [Kind::Path, Kind::Csum] {
+        let error = sleeper.asker().subject(kind).unwrap_err();
+        assert!(matches!(error, AskerError::Deleted), "{error}");
+    }
+}
+
+#[test]
+fn a_program_that_was_replaced() {
+    let sleeper = Sleeper::named("sleeper");
+    let new = sleeper.path.with_extension("new");
+    fs::copy("/bin/sleep", &new).unwrap();
+    fs::rename(&new, &sleeper.path).unwrap();
+    for kind in [Kind::Path, Kind::Csum] {
+        let error = sleeper.asker().subject(kind).unwrap_err();
+        assert!(matches!(error, AskerError::Deleted), "{error}");
+    }
+}
+
+#[test]
+fn a_program_called_deleted() {
+    let sleeper = Sleeper::named("x (deleted)");
+    let error = sleeper.asker().subject(Kind::Path).unwrap_err();
+    assert!(matches!(error, AskerError::Deleted), "{error}");
+}
+
+#[test]
+fn a_program_that_was_moved_has_its_new_name() {
+    let sleeper = Sleeper::named("sleeper");
+    let moved = sleeper.path.with_file_name("moved");
+    fs::rename(&sleeper.path, &moved).unwrap();
+    assert_eq!(
+        sleeper.asker().subject(Kind::Path).unwrap(),
+        Subject::path(moved.as_os_str().as_encoded_bytes()).unwrap()
+    );
+}
+
+#[test]
+fn a_program_with_another_in_its_place() {
+    // A hard link keeps the file alive; the name it runs under is another's.
+    let sleeper = Sleeper::named("sleeper");
+    fs::hard_link(&sleeper.path, sleeper.path.with_file_name("kept")).unwrap();
+    fs::remove_file(&sleeper.path).unwrap();
+    fs::copy("/bin/sleep", &sleeper.path).unwrap();
+    let error = sleeper.asker().subject(Kind::Path).unwrap_err();
+    assert!(matches!(error, AskerError::Deleted), "{error}");
+}
+
+#[test]
+fn nobody_there() {
+    let mut child = Command::new("/bin/sleep").arg("600").spawn().unwrap();
+    let asker = Asker::of_thread(child.id()).unwrap();
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let uid = rustix::process::geteuid().as_raw();
+    assert!(matches!(asker.check(uid), Err(AskerError::Gone(_))));
+    for kind in [Kind::Path, Kind::Csum] {
+        let error = asker.subject(kind).unwrap_err();
+        assert!(
+            matches!(error, AskerError::Gone(_) | AskerError::NoExecutable),
+            "{error}"
+        );
+    }
+    let error = Asker::of_thread(u32::MAX).unwrap_err();
+    assert!(matches!(error, AskerError::Gone(_)), "{error}");
+}
+
+#[test]
+fn the_uid_has_to_be_the_threads() {
+    let uid = rustix::process::geteuid().as_raw();
+    me().check(uid).unwrap();
+    let error = me().check(uid + 1).unwrap_err();
+    assert!(matches!(error, AskerError::Uid { .. }), "{error}");
+}
+
+#[test]
+fn what_it_cannot_tell_yet() {
+    for kind in [Kind::Cgroup, Kind::Verity] {
+        let error = me().subject(kind).unwrap_err();
+        assert_eq!(error.errno(), failure::Errno::Malformed);
+    }
+}
+
+#[test]
+fn fields_of_a_status() {
+    let status = "Name:\tUid: 7\nTracerPid:\t12\nUid:\t1000\t1001\t1002\t1003\n";
+    assert_eq!(field(status, "Uid:", 3), Some(1003));
+    assert_eq!(field(status, "TracerPid:", 0), Some(12));
+    assert_eq!(field(status, "Gid:", 3), None);
+    assert_eq!(field("Uid:\t1\n", "Uid:", 3), None);
+}

@@ -1,0 +1,143 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! Why there is no key: an errno for the asker, a sentence for the log.
+
+use std::fmt;
+
+use tpm_derived_keys::config::ConfigError;
+use tpm_derived_keys::identity::IdentityError;
+use tpm_derived_keys::policy::Refusal;
+use tpm_derived_keys::request::RequestError;
+use tpm_derived_keys::tpm::{Cause, TpmError};
+
+/// The errnos that askers get.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Errno {
+    /// EACCES: policy or identity refused, or the TPM's owner has a password.
+    Refused,
+    /// EINVAL: the request is malformed.
+    Malformed,
+    /// ENODEV: no TPM, or its owner hierarchy is switched off.
+    NoTpm,
+    /// EAGAIN: the TPM is busy or locked out; try later.
+    Later,
+    /// EKEYREJECTED: anything else.
+    Failed,
+}
+
+impl Errno {
+    /// The number.
+    pub fn value(self) -> i32 {
+        match self {
+            Self::Refused => libc::EACCES,
+            Self::Malformed => libc::EINVAL,
+            Self::NoTpm => libc::ENODEV,
+            Self::Later => libc::EAGAIN,
+            Self::Failed => libc::EKEYREJECTED,
+        }
+    }
+
+    /// The name in errno(3).
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Refused => "EACCES",
+            Self::Malformed => "EINVAL",
+            Self::NoTpm => "ENODEV",
+            Self::Later => "EAGAIN",
+            Self::Failed => "EKEYREJECTED",
+        }
+    }
+
+    /// For how many seconds the kernel is to repeat the answer without asking
+    /// us again: longer for what will not change by itself.
+    pub(crate) fn lifetime(self) -> u32 {
+        match self {
+            Self::Refused => 30,
+            Self::Malformed | Self::NoTpm | Self::Later | Self::Failed => 5,
+        }
+    }
+}
+
+/// A request that got no key.
+#[derive(Debug)]
+pub struct Failure {
+    errno: Errno,
+    message: String,
+    hint: &'static str,
+    tpm_is_silent: bool,
+}
+
+impl Failure {
+    /// A failure with what to do about it (which may be empty).
+    pub fn new(errno: Errno, message: impl fmt::Display, hint: &'static str) -> Self {
+        Self {
+            errno,
+            message: message.to_string(),
+            hint,
+            tpm_is_silent: false,
+        }
+    }
+
+    /// What the asker gets.
+    pub fn errno(&self) -> Errno {
+        self.errno
+    }
+
+    /// Whether a command may still be running in the TPM.
+    pub(crate) fn tpm_is_silent(&self) -> bool {
+        self.tpm_is_silent
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)?;
+        if !self.hint.is_empty() {
+            write!(f, ": {}", self.hint)?;
+        }
+        Ok(())
+    }
+}
+
+impl From<RequestError> for Failure {
+    fn from(error: RequestError) -> Self {
+        let hint = error.hint();
+        Self::new(Errno::Malformed, error, hint)
+    }
+}
+
+impl From<IdentityError> for Failure {
+    fn from(error: IdentityError) -> Self {
+        Self::new(Errno::Refused, error, "")
+    }
+}
+
+impl From<Refusal> for Failure {
+    fn from(refusal: Refusal) -> Self {
+        let hint = refusal.hint();
+        Self::new(Errno::Refused, refusal, hint)
+    }
+}
+
+impl From<ConfigError> for Failure {
+    fn from(error: ConfigError) -> Self {
+        let hint = error.hint();
+        Self::new(Errno::Failed, error, hint)
+    }
+}
+
+impl From<TpmError> for Failure {
+    fn from(error: TpmError) -> Self {
+        let errno = match error.cause() {
+            Cause::NoTpm => Errno::NoTpm,
+            Cause::OwnerAuth => Errno::Refused,
+            Cause::Busy => Errno::Later,
+            Cause::Other => Errno::Failed,
+        };
+        Self {
+            tpm_is_silent: matches!(error, TpmError::Deadline { .. }),
+            hint: error.hint(),
+            message: error.to_string(),
+            errno,
+        }
+    }
+}

@@ -1,0 +1,75 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! The kernel's side of a request: the key under construction, U, and the
+//! authority to complete it. The only module that changes keys.
+
+use std::io;
+
+use linux_keyutils::{Key, KeySerialId};
+use tpm_derived_keys::Payload;
+
+use crate::failure::{Errno, Failure};
+use crate::sys;
+
+/// The keyring that `keyctl(2)` takes as "none": the kernel has linked U where
+/// the asker wanted it.
+const NO_KEYRING: KeySerialId = KeySerialId(0);
+
+/// `KEY_SPEC_SESSION_KEYRING`.
+const SESSION: i32 = -3;
+
+/// A key under construction, with the authority to complete it assumed.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct UnderConstruction {
+    serial: i32,
+}
+
+impl UnderConstruction {
+    /// Which key the kernel started this program for: it names the session
+    /// keyring `_req.<serial>`.
+    pub(crate) fn of_this_session() -> Option<i32> {
+        let description = sys::describe(SESSION).ok()?;
+        let name = description.rsplit(|&byte| byte == b';').next()?;
+        let serial = std::str::from_utf8(name.strip_prefix(b"_req.")?).ok()?;
+        serial.parse().ok()
+    }
+
+    /// Assumes the authority to complete a key.
+    ///
+    /// The authority is the calling thread's, and that of threads it starts
+    /// afterwards.
+    pub(crate) fn assume(serial: i32) -> Result<Self, Failure> {
+        Key::from_id(KeySerialId(serial))
+            .assume_authority()
+            .map_err(|error| {
+                Failure::new(
+                    Errno::Failed,
+                    format!("no authority to complete key {serial} ({error})"),
+                    "this program is for /sbin/request-key to run",
+                )
+            })?;
+        Ok(Self { serial })
+    }
+
+    /// U's serial number.
+    pub(crate) fn serial(self) -> i32 {
+        self.serial
+    }
+
+    /// Completes U with a payload.
+    pub(crate) fn instantiate(self, payload: &Payload) -> Result<(), Failure> {
+        Key::from_id(KeySerialId(self.serial))
+            .instantiate(payload.as_bytes(), NO_KEYRING)
+            .map_err(|error| {
+                Failure::new(
+                    Errno::Failed,
+                    format!("the kernel did not take the key ({error})"),
+                    "check the asker's key quota in /proc/key-users",
+                )
+            })
+    }
+
+    /// Completes U with an errno that its askers get for a while.
+    pub(crate) fn reject(self, errno: Errno) -> io::Result<()> {
+        sys::reject(self.serial, errno.lifetime(), errno.value())
+    }
+}

@@ -1,0 +1,22 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! The program that `/sbin/request-key` runs when somebody asks for a derived
+//! key: it finds out who asks, decides, has the TPM derive, and instantiates
+//! the key, or rejects it with an errno that tells why.
+//!
+//! It is a library with a one-line program so that its parts can be tested.
+//! What happens, in order: `docs/data-flow.md`.
+
+mod asker;
+mod failure;
+mod invocation;
+mod keyring;
+mod log;
+mod proc_keys;
+mod program;
+mod serve;
+mod sys;
+mod watch;
+
+pub use failure::{Errno, Failure};
+pub use program::{Request, main_with};
+pub use serve::serve;

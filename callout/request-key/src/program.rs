@@ -1,0 +1,297 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! The program around a request: whatever happens, the key is completed.
+
+use std::io::Write;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::process::ExitCode;
+use std::sync::{Mutex, PoisonError};
+use std::time::Instant;
+
+use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
+use tpm_derived_keys::Payload;
+use tpm_derived_keys::config::{Config, LogLevel};
+use tpm_derived_keys::request::PREFIX;
+use tpm_derived_keys::tpm::TpmError;
+
+use crate::failure::{Errno, Failure};
+use crate::invocation::{Arguments, Form, Invocation, USAGE};
+use crate::keyring::UnderConstruction;
+use crate::log::{self, Fields};
+use crate::sys;
+use crate::watch::Watch;
+
+/// A request as the kernel passed it on, and what is found out about it on the
+/// way.
+#[derive(Debug)]
+pub struct Request<'a> {
+    arguments: &'a Arguments,
+    config: &'a Config,
+    key: UnderConstruction,
+    watch: Watch,
+    /// For the log.
+    asker: Option<(u32, Vec<u8>)>,
+    commands: u32,
+    left_behind: Option<String>,
+}
+
+impl Request<'_> {
+    pub(crate) fn strings(&self) -> (&[u8], &[u8], &[u8]) {
+        let arguments = self.arguments;
+        (
+            &arguments.key_type,
+            &arguments.description,
+            &arguments.callout_info,
+        )
+    }
+
+    pub(crate) fn uid(&self) -> Result<u32, Failure> {
+        self.arguments.uid()
+    }
+
+    pub(crate) fn serial(&self) -> i32 {
+        self.key.serial()
+    }
+
+    pub(crate) fn config(&self) -> &Config {
+        self.config
+    }
+
+    pub(crate) fn watch(&self) -> &Watch {
+        &self.watch
+    }
+
+    pub(crate) fn note_asker(&mut self, thread: u32, executable: Vec<u8>) {
+        self.asker = Some((thread, executable));
+    }
+
+    pub(crate) fn note_commands(&mut self, commands: u32) {
+        self.commands = commands;
+    }
+
+    pub(crate) fn note_left_behind(&mut self, error: &TpmError) {
+        self.left_behind = Some(error.to_string());
+    }
+
+    /// The line for the log: all there is to know, but no payload.
+    fn fields(&self, start: Instant) -> Fields {
+        let mut fields = Fields::default();
+        let (key_type, description, _) = self.strings();
+        let key_id = description
+            .strip_prefix(PREFIX.as_bytes())
+            .unwrap_or(description);
+        fields
+            .add("key", self.serial())
+            .add_bytes("type", key_type)
+            .add_bytes("id", key_id)
+            .add_bytes("uid", &self.arguments.uid);
+        if let Some((thread, executable)) = &self.asker {
+            fields.add("tid", thread).add_bytes("exe", executable);
+        }
+        let milliseconds = start.elapsed().as_secs_f64() * 1000.0;
+        fields
+            .add("ms", format_args!("{milliseconds:.1}"))
+            .add("tpm_commands", self.commands);
+        fields
+    }
+}
+
+/// The whole program: `serve` makes the payload, everything else is here.
+///
+/// It is a parameter so that tests can have one that fails in ways the real one
+/// is not known to.
+pub fn main_with(serve: impl FnOnce(&mut Request<'_>) -> Result<Payload, Failure>) -> ExitCode {
+    harden();
+    let start = Instant::now();
+    let arguments = match Invocation::parse(std::env::args_os()) {
+        Ok(Invocation::Serve(arguments)) => arguments,
+        Ok(Invocation::Version) => {
+            return print(&format!("key.tpm2_derived {}\n", env!("CARGO_PKG_VERSION")));
+        }
+        Ok(Invocation::Help) => return print(USAGE),
+        Err(failure) => return misused(&failure),
+    };
+    let serial = match arguments.form {
+        Form::Direct(serial) => Some(serial),
+        Form::Pipe => UnderConstruction::of_this_session(),
+    };
+    let Some(serial) = serial else {
+        return misused(&Failure::new(
+            Errno::Failed,
+            "there is no key under construction",
+            "this program is for /sbin/request-key to run",
+        ));
+    };
+    let key = match UnderConstruction::assume(serial) {
+        Ok(key) => key,
+        Err(failure) => return misused(&failure),
+    };
+    complete(key, &arguments, start, serve)
+}
+
+/// Completes the key one way or the other, and says so in the log.
+fn complete(
+    key: UnderConstruction,
+    arguments: &Arguments,
+    start: Instant,
+    serve: impl FnOnce(&mut Request<'_>) -> Result<Payload, Failure>,
+) -> ExitCode {
+    let (config, faulty) = match Config::load(arguments.config.as_deref()) {
+        Ok(config) => (config, None),
+        Err(error) => (Config::default(), Some(Failure::from(error))),
+    };
+    let threshold = config.log_level();
+    let watch = Watch::default();
+    let mut request = Request {
+        arguments,
+        config: &config,
+        key,
+        watch: watch.clone(),
+        asker: None,
+        commands: 0,
+        left_behind: None,
+    };
+
+    let cut_short = request.fields(start);
+    let watching = watch.start(move || {
+        let failure = Failure::new(Errno::Later, "ended by a signal", "ask again");
+        let _ = key.reject(failure.errno());
+        report(threshold, cut_short, &Err(failure));
+    });
+
+    let result = match (faulty, watching) {
+        (Some(failure), _) => Err(failure),
+        (None, Err(error)) => Err(Failure::new(Errno::Failed, error, "")),
+        (None, Ok(())) => guarded(|| serve(&mut request)),
+    };
+    if !watch.settle() {
+        // A signal came first; the other thread answers and ends the program.
+        loop {
+            std::thread::park();
+        }
+    }
+    let result = result.and_then(|payload| deliver(arguments.form, key, &payload));
+    let silent = result.as_ref().is_err_and(Failure::tpm_is_silent);
+    if let Err(failure) = &result {
+        let rejected = key.reject(failure.errno());
+        if let Err(error) = rejected {
+            log::line(
+                threshold,
+                LogLevel::Error,
+                &format!("key={} can't be rejected: {error}", key.serial()),
+            );
+        }
+    }
+    report(threshold, request.fields(start), &result);
+    if let Some(error) = request.left_behind {
+        let text = format!("key={} root key left in the TPM: {error}", key.serial());
+        log::line(threshold, LogLevel::Warning, &text);
+    }
+    if silent {
+        sys::leave_files_to_a_child();
+    }
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(_) => ExitCode::FAILURE,
+    }
+}
+
+/// Hands the payload over: to the kernel, or to request-key by standard output.
+fn deliver(form: Form, key: UnderConstruction, payload: &Payload) -> Result<(), Failure> {
+    match form {
+        Form::Direct(_) => key.instantiate(payload),
+        Form::Pipe => {
+            // Unbuffered, so that no copy is left behind.
+            rustix::io::retry_on_intr(|| rustix::io::write(std::io::stdout(), payload.as_bytes()))
+                .map_err(|error| Failure::new(Errno::Failed, error, ""))
+                .and_then(|written| {
+                    if written == payload.as_bytes().len() {
+                        Ok(())
+                    } else {
+                        Err(Failure::new(Errno::Failed, "standard output is full", ""))
+                    }
+                })
+        }
+    }
+}
+
+/// Turns a panic into a failure. Only its place is told: what it says could
+/// contain anything.
+fn guarded<T>(work: impl FnOnce() -> Result<T, Failure>) -> Result<T, Failure> {
+    static PLACE: Mutex<String> = Mutex::new(String::new());
+    let hook = std::panic::take_hook();
+    std::panic::set_hook(Box::new(|panic| {
+        let place = panic.location().map(ToString::to_string);
+        *PLACE.lock().unwrap_or_else(PoisonError::into_inner) = place.unwrap_or_default();
+    }));
+    let result = catch_unwind(AssertUnwindSafe(work));
+    std::panic::set_hook(hook);
+    result.unwrap_or_else(|_| {
+        let place = PLACE.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let message = format!("internal error at {place}");
+        Err(Failure::new(Errno::Failed, message, "please report it"))
+    })
+}
+
+/// No core dumps, and no `/proc/<pid>/mem` for anyone but root.
+fn harden() {
+    // Both only fail where they are not needed.
+    let none = Rlimit {
+        current: Some(0),
+        maximum: Some(0),
+    };
+    let _ = setrlimit(Resource::Core, none);
+    let _ = set_dumpable_behavior(DumpableBehavior::NotDumpable);
+}
+
+fn report(threshold: LogLevel, mut fields: Fields, result: &Result<(), Failure>) {
+    let level = match result {
+        Ok(()) => {
+            fields.add("decision", "granted");
+            LogLevel::Info
+        }
+        Err(failure) => {
+            let (decision, level) = match failure.errno() {
+                Errno::Refused | Errno::Malformed => ("refused", LogLevel::Warning),
+                Errno::NoTpm | Errno::Later | Errno::Failed => ("failed", LogLevel::Error),
+            };
+            fields
+                .add("decision", decision)
+                .add("errno", failure.errno().name())
+                .add_bytes("cause", failure.to_string().as_bytes());
+            eprintln_quietly(&failure.to_string());
+            level
+        }
+    };
+    log::line(threshold, level, fields.as_str());
+}
+
+/// Called by hand, or by a line that is wrong: there is no key to complete.
+fn misused(failure: &Failure) -> ExitCode {
+    eprintln_quietly(&failure.to_string());
+    log::line(LogLevel::Info, LogLevel::Error, &failure.to_string());
+    ExitCode::from(2)
+}
+
+fn print(text: &str) -> ExitCode {
+    match std::io::stdout().write_all(text.as_bytes()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(_) => ExitCode::FAILURE,
+    }
+}
+
+/// To standard error, which may well be closed.
+fn eprintln_quietly(text: &str) {
+    let _ = writeln!(std::io::stderr(), "key.tpm2_derived: {text}");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_is_a_failure_without_details() {
+        let failure = guarded(|| -> Result<(), Failure> { panic!("secret") }).unwrap_err();
+        assert_eq!(failure.errno(), Errno::Failed);
+        assert!(!failure.to_string().contains("secret"));
+    }
+}

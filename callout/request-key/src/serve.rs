@@ -1,0 +1,65 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! A request, from the strings to the payload: each stage takes the one before.
+
+use tpm_derived_keys::Payload;
+use tpm_derived_keys::policy::Policy;
+use tpm_derived_keys::request;
+use tpm_derived_keys::tpm::{Direct, RootKey, Tcti, TpmError};
+
+use crate::asker::Asker;
+use crate::failure::Failure;
+use crate::program::Request;
+
+/// Makes the payload that the asker of `request` is to get.
+///
+/// # Errors
+///
+/// A [`Failure`] with the errno for the asker.
+pub fn serve(call: &mut Request<'_>) -> Result<Payload, Failure> {
+    let (key_type, description, callout_info) = call.strings();
+    let request = request::Request::parse(key_type, description, callout_info)?;
+    request.check_served()?;
+
+    let uid = call.uid()?;
+    let asker = Asker::of_key(call.serial())?;
+    call.note_asker(asker.thread(), asker.shown_executable());
+    asker.check(uid)?;
+    let subject = asker.subject(request.kind())?;
+
+    let identified = request.identify(subject, uid, call.config().realm())?;
+    let decision = Policy::shipped().decide(identified)?;
+
+    let tcti = call.config().tcti();
+    let unlocked = call.with_tpm(&tcti, |tpm| {
+        let mut root = RootKey::create(tpm)?;
+        let unlocked = decision.unlock(&mut root)?;
+        // The key is there; that the root may be left behind is worth a line,
+        // not the key.
+        Ok((unlocked, root.flush().err()))
+    });
+    let (unlocked, left_behind) = unlocked?;
+    if let Some(error) = left_behind {
+        call.note_left_behind(&error);
+    }
+    unlocked
+        .payload()
+        .map_err(|error| Failure::new(crate::failure::Errno::Malformed, error, ""))
+}
+
+impl Request<'_> {
+    /// Opens the TPM, does something with it, and closes it again. Signals wait
+    /// a little meanwhile, so that nothing is left in the TPM.
+    fn with_tpm<T>(
+        &mut self,
+        tcti: &Tcti,
+        work: impl FnOnce(&mut Direct) -> Result<T, TpmError>,
+    ) -> Result<T, Failure> {
+        let mut tpm = Direct::open(tcti, &self.config().patience())?;
+        self.watch().holding_tpm(true);
+        let result = work(&mut tpm);
+        self.note_commands(tpm.commands());
+        drop(tpm);
+        self.watch().holding_tpm(false);
+        result.map_err(Failure::from)
+    }
+}

@@ -1,0 +1,81 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! What the system offers and no library wraps. The only module with `unsafe`
+//! code.
+#![allow(unsafe_code)]
+
+use std::io;
+
+/// `keyctl(KEYCTL_DESCRIBE)`: `type;uid;gid;perm;description` of a key.
+///
+/// (linux-keyutils' own panics on descriptions that are long.)
+///
+/// # Errors
+///
+/// What the system call says: ENOKEY, EACCES and so on.
+pub(crate) fn describe(serial: i32) -> io::Result<Vec<u8>> {
+    // A description has at most 4095 bytes, what stands before it less than 100.
+    let mut buffer = vec![0_u8; 8192];
+    // SAFETY: KEYCTL_DESCRIBE writes at most the given number of bytes to the
+    // given address, which is that of a live buffer of that size, and reads
+    // nothing.
+    let length = unsafe {
+        libc::syscall(
+            libc::SYS_keyctl,
+            libc::KEYCTL_DESCRIBE,
+            serial,
+            buffer.as_mut_ptr(),
+            buffer.len(),
+        )
+    };
+    let length = usize::try_from(length).map_err(|_| io::Error::last_os_error())?;
+    // The length counts a terminating 0.
+    buffer.truncate(length.saturating_sub(1));
+    Ok(buffer)
+}
+
+/// `keyctl(KEYCTL_REJECT)`: makes a key that is under construction a negative
+/// one, which answers with `errno` for `seconds`.
+///
+/// (linux-keyutils' own always answers with EKEYREJECTED.)
+///
+/// # Errors
+///
+/// What the system call says: EPERM without the authority, EBUSY when the key
+/// is not under construction any more.
+pub(crate) fn reject(serial: i32, seconds: u32, errno: i32) -> io::Result<()> {
+    const NO_KEYRING: i32 = 0;
+    // SAFETY: KEYCTL_REJECT takes four numbers and touches no memory of ours.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_keyctl,
+            libc::KEYCTL_REJECT,
+            serial,
+            seconds,
+            errno,
+            NO_KEYRING,
+        )
+    };
+    if result < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(())
+}
+
+/// Hands all open files to a child process that does nothing but end.
+///
+/// The kernel lets nobody close a TPM device before the TPM has answered, not
+/// even by exiting; and the asker waits for our exit. After this call the files
+/// are the child's to close, and exiting takes no time.
+pub(crate) fn leave_files_to_a_child() {
+    // SAFETY: fork(2) itself is safe; the child of a process with threads may
+    // only call async-signal-safe functions, which close(2) and _exit(2) are.
+    unsafe {
+        if libc::fork() == 0 {
+            // Standard output first: request-key waits for its end.
+            for standard in 0..=2 {
+                libc::close(standard);
+            }
+            libc::_exit(0);
+        }
+    }
+}

@@ -1,0 +1,34 @@
+//! `tdk-sim`: simulated TPMs, by hand.
+
+mod cli;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Software TPMs for tpm-derived-keys.
+#[derive(Debug, Parser)]
+#[command(name = "tdk-sim", version)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run a software TPM until Ctrl-C and print its TCTI string.
+    Swtpm(cli::swtpm::Arguments),
+}
+
+fn main() -> ExitCode {
+    let result = match Arguments::parse().command {
+        Command::Swtpm(arguments) => cli::swtpm::run(arguments),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("tdk-sim: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,175 @@
+//! One swtpm process, from its start to its end.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal};
+
+use crate::address::{Address, option_value};
+use crate::error::SimError;
+use crate::wire;
+
+/// How long swtpm may take to end by itself when it was told to.
+const STOP_LIMIT: Duration = Duration::from_secs(2);
+
+/// How often a process is asked whether it is ready, or gone.
+const INTERVAL: Duration = Duration::from_millis(1);
+
+/// How swtpm is started.
+#[derive(Debug, Clone)]
+pub(crate) struct Launch {
+    pub(crate) program: PathBuf,
+    pub(crate) startup: bool,
+    pub(crate) own_group: bool,
+    pub(crate) limit: Duration,
+}
+
+/// A process that is ended, reaped and tidied up after when this is dropped.
+#[derive(Debug)]
+pub(crate) struct Process {
+    child: Child,
+    program: PathBuf,
+    /// Where the process writes its standard output and error. A file is never
+    /// full, as a pipe may be; this one has no name that could be left behind.
+    output: File,
+    /// The sockets that swtpm leaves behind when it is killed.
+    sockets: Vec<PathBuf>,
+}
+
+impl Process {
+    /// Starts swtpm on the state in `dir` and waits until it answers commands.
+    pub(crate) fn start(launch: &Launch, dir: &Path, address: &Address) -> Result<Self, SimError> {
+        let mut process = Self::spawn(launch, dir, address)?;
+        process.wait_ready(address, launch.limit)?;
+        Ok(process)
+    }
+
+    fn spawn(launch: &Launch, dir: &Path, address: &Address) -> Result<Self, SimError> {
+        let doing = "keeping what swtpm writes";
+        let output = tempfile::tempfile().map_err(SimError::io(doing))?;
+        let copy = || output.try_clone().map_err(SimError::io(doing));
+        let [server, control] = address.options();
+        let mut command = Command::new(&launch.program);
+        command
+            .args(["socket", "--tpm2", "--tpmstate"])
+            .arg(format!("dir={}", option_value(dir)?))
+            .args(["--server", &server, "--ctrl", &control, "--flags"])
+            .arg(if launch.startup {
+                "not-need-init,startup-clear"
+            } else {
+                "not-need-init"
+            })
+            .stdin(Stdio::null())
+            .stdout(copy()?)
+            .stderr(copy()?);
+        if launch.own_group {
+            command.process_group(0);
+        }
+        let child = command.spawn().map_err(|source| match source.kind() {
+            io::ErrorKind::NotFound => SimError::NotInstalled {
+                program: launch.program.clone(),
+            },
+            _ => SimError::path("starting", &launch.program)(source),
+        })?;
+        Ok(Self {
+            child,
+            program: launch.program.clone(),
+            output,
+            sockets: address.files(),
+        })
+    }
+
+    /// Ready means: a command gets a response, if only one that says that the
+    /// TPM wants a `TPM2_Startup` first.
+    fn wait_ready(&mut self, address: &Address, limit: Duration) -> Result<(), SimError> {
+        let deadline = Instant::now() + limit;
+        let probe = wire::get_handles(wire::TRANSIENT_FIRST);
+        loop {
+            self.check()?;
+            if address.exchange(&probe, deadline).is_ok() {
+                return Ok(());
+            }
+            if Instant::now() >= deadline {
+                return Err(SimError::NotReady {
+                    program: self.program.clone(),
+                    limit,
+                    stderr: self.stderr(),
+                });
+            }
+            thread::sleep(INTERVAL);
+        }
+    }
+
+    /// An error if the process has ended.
+    pub(crate) fn check(&mut self) -> Result<(), SimError> {
+        let doing = "looking after the TPM's process";
+        match self.child.try_wait().map_err(SimError::io(doing))? {
+            None => Ok(()),
+            Some(status) => Err(SimError::Exited {
+                program: self.program.clone(),
+                status,
+                stderr: self.stderr(),
+            }),
+        }
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// What the process wrote so far.
+    pub(crate) fn stderr(&self) -> String {
+        // The process writes at the offset that its descriptor shares with
+        // ours: read without moving it.
+        let mut text = Vec::new();
+        let mut buffer = [0; 4096];
+        while let Ok(length @ 1..) = self.output.read_at(&mut buffer, text.len() as u64) {
+            text.extend(&buffer[..length]);
+        }
+        String::from_utf8_lossy(&text).into_owned()
+    }
+
+    /// Ends the process, by force if need be, and reaps it.
+    pub(crate) fn end(&mut self) -> io::Result<ExitStatus> {
+        let status = self.end_process()?;
+        // Once only: by the time this value is dropped, the next process may
+        // have made its own.
+        for socket in self.sockets.drain(..) {
+            match std::fs::remove_file(socket) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
+        }
+        Ok(status)
+    }
+
+    fn end_process(&mut self) -> io::Result<ExitStatus> {
+        // As long as the process is not reaped, its id is not another's.
+        if let Some(status) = self.child.try_wait()? {
+            return Ok(status);
+        }
+        rustix::process::kill_process(Pid::from_child(&self.child), Signal::TERM)?;
+        let deadline = Instant::now() + STOP_LIMIT;
+        while Instant::now() < deadline {
+            if let Some(status) = self.child.try_wait()? {
+                return Ok(status);
+            }
+            thread::sleep(INTERVAL);
+        }
+        self.child.kill()?;
+        self.child.wait()
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // Nobody is left to be told.
+        let _ = self.end();
+    }
+}
