@@ -4,11 +4,13 @@
 
 pub mod config;
 mod derivation;
+mod harden;
 pub mod identity;
 mod key_info;
 pub mod policy;
 pub mod request;
 pub mod tpm;
 
-pub use derivation::{IdentityKey, Okm, Payload, Unlocked};
+pub use derivation::{IdentityKey, NotServed, Okm, Payload, Unlocked};
+pub use harden::no_core_dumps;
 pub use key_info::{KeyInfo, Use};

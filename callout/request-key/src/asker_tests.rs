@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
 
 use super::*;
@@ -13,12 +12,19 @@ struct Sleeper {
     _directory: tempfile::TempDir,
 }
 
+/// Written by another process: a descriptor of ours that is open for writing
+/// could be inherited by a child that another test is just starting, and then
+/// the copy can't be executed ("Text file busy").
+fn copy_of_sleep(path: &Path) {
+    let copied = Command::new("cp").arg("/bin/sleep").arg(path).status();
+    assert!(copied.unwrap().success());
+}
+
 impl Sleeper {
     fn named(name: &str) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let path = fs::canonicalize(directory.path()).unwrap().join(name);
-        fs::copy("/bin/sleep", &path).unwrap();
-        fs::set_permissions(&path, PermissionsExt::from_mode(0o755)).unwrap();
+        copy_of_sleep(&path);
         let child = Command::new(&path).arg("600").spawn().unwrap();
         // spawn() returns once exec has worked.
         Self {
@@ -74,7 +80,7 @@ fn a_program_that_was_removed() {
 fn a_program_that_was_replaced() {
     let sleeper = Sleeper::named("sleeper");
     let new = sleeper.path.with_extension("new");
-    fs::copy("/bin/sleep", &new).unwrap();
+    copy_of_sleep(&new);
     fs::rename(&new, &sleeper.path).unwrap();
     for kind in [Kind::Path, Kind::Csum] {
         let error = sleeper.asker().subject(kind).unwrap_err();
@@ -106,7 +112,7 @@ fn a_program_with_another_in_its_place() {
     let sleeper = Sleeper::named("sleeper");
     fs::hard_link(&sleeper.path, sleeper.path.with_file_name("kept")).unwrap();
     fs::remove_file(&sleeper.path).unwrap();
-    fs::copy("/bin/sleep", &sleeper.path).unwrap();
+    copy_of_sleep(&sleeper.path);
     let error = sleeper.asker().subject(Kind::Path).unwrap_err();
     assert!(matches!(error, AskerError::Deleted), "{error}");
 }

@@ -65,7 +65,9 @@ impl Fields {
 
     /// A value that may contain anything: quoted and escaped.
     pub(crate) fn add_bytes(&mut self, name: &str, value: &[u8]) -> &mut Self {
-        self.add(name, format_args!("\"{}\"", value.escape_ascii()))
+        // Between double quotes, single ones are harmless.
+        let value = value.escape_ascii().to_string().replace("\\'", "'");
+        self.add(name, format_args!("\"{value}\""))
     }
 
     pub(crate) fn as_str(&self) -> &str {
@@ -80,7 +82,9 @@ mod tests {
     #[test]
     fn one_line_whatever_is_in_it() {
         let mut fields = Fields::default();
-        fields.add("key", 7).add_bytes("id", b"a\n\"b\" c=d\xff\0");
-        assert_eq!(fields.as_str(), r#"key=7 id="a\n\"b\" c=d\xff\x00""#);
+        fields
+            .add("key", 7)
+            .add_bytes("id", b"a\n\"b\" c='d'\\\xff\0");
+        assert_eq!(fields.as_str(), r#"key=7 id="a\n\"b\" c='d'\\\xff\x00""#);
     }
 }

@@ -7,7 +7,6 @@ use std::process::ExitCode;
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
-use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
 use tpm_derived_keys::Payload;
 use tpm_derived_keys::config::{Config, LogLevel};
 use tpm_derived_keys::request::PREFIX;
@@ -100,8 +99,15 @@ impl Request<'_> {
 /// It is a parameter so that tests can have one that fails in ways the real one
 /// is not known to.
 pub fn main_with(serve: impl FnOnce(&mut Request<'_>) -> Result<Payload, Failure>) -> ExitCode {
-    harden();
+    tpm_derived_keys::no_core_dumps();
     let start = Instant::now();
+    if std::env::args_os().len() <= 1 {
+        // By hand; or by request-key in the pipe form, which runs a program
+        // that wrote nothing a second time, without arguments (keyutils 1.6.3).
+        // That request has been answered and has its line in the log.
+        let _ = std::io::stderr().write_all(USAGE.as_bytes());
+        return ExitCode::from(2);
+    }
     let arguments = match Invocation::parse(std::env::args_os()) {
         Ok(Invocation::Serve(arguments)) => arguments,
         Ok(Invocation::Version) => {
@@ -230,17 +236,6 @@ fn guarded<T>(work: impl FnOnce() -> Result<T, Failure>) -> Result<T, Failure> {
         let message = format!("internal error at {place}");
         Err(Failure::new(Errno::Failed, message, "please report it"))
     })
-}
-
-/// No core dumps, and no `/proc/<pid>/mem` for anyone but root.
-fn harden() {
-    // Both only fail where they are not needed.
-    let none = Rlimit {
-        current: Some(0),
-        maximum: Some(0),
-    };
-    let _ = setrlimit(Resource::Core, none);
-    let _ = set_dumpable_behavior(DumpableBehavior::NotDumpable);
 }
 
 fn report(threshold: LogLevel, mut fields: Fields, result: &Result<(), Failure>) {

@@ -1,1 +1,92 @@
-fn main() {}
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! `tdk`, the operator's command.
+//!
+//! Results go to standard output, everything else to standard error. Exit
+//! status: 0 done, 1 failed, 2 called wrongly.
+#![forbid(unsafe_code)]
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use tpm_derived_keys::config::Config;
+use tpm_derived_keys::tpm::{Direct, Tcti};
+
+mod derive;
+mod error;
+mod root;
+
+use error::Error;
+
+/// Makes and inspects TPM-derived keys by hand.
+#[derive(Parser)]
+#[command(name = "tdk", version, max_term_width = 100)]
+struct Tdk {
+    #[command(subcommand)]
+    command: Command,
+
+    #[command(flatten)]
+    place: Place,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    Derive(derive::Derive),
+    Root(root::Root),
+}
+
+/// Which TPM, and which configuration.
+#[derive(clap::Args)]
+#[command(next_help_heading = "Where")]
+struct Place {
+    /// Where the TPM is, instead of where the configuration says: device:PATH, swtpm:path=SOCKET or
+    /// swtpm:host=ADDRESS,port=NUMBER
+    #[arg(long, global = true, value_name = "STRING", allow_hyphen_values = true)]
+    tcti: Option<String>,
+
+    /// The configuration, instead of /etc/tdk/config.toml
+    #[arg(long, global = true, value_name = "FILE", allow_hyphen_values = true)]
+    config: Option<PathBuf>,
+}
+
+impl Place {
+    fn config(&self) -> Result<Config, Error> {
+        Ok(Config::load(self.config.as_deref())?)
+    }
+
+    fn tcti(&self) -> Result<Tcti, Error> {
+        match &self.tcti {
+            Some(text) => Ok(text.parse()?),
+            None => Ok(self.config()?.tcti()),
+        }
+    }
+
+    /// Connects to the TPM.
+    fn open(&self) -> Result<Direct, Error> {
+        let patience = self.config()?.patience();
+        Ok(Direct::open(&self.tcti()?, &patience)?)
+    }
+}
+
+fn main() -> ExitCode {
+    tpm_derived_keys::no_core_dumps();
+    let tdk = Tdk::parse();
+    let result = match &tdk.command {
+        Command::Derive(derive) => derive.run(&tdk.place),
+        Command::Root(root) => root.run(&tdk.place),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // Nothing is left to be done if standard error is closed.
+            let _ = writeln!(std::io::stderr(), "tdk: {error}");
+            error.exit_code()
+        }
+    }
+}
+
+/// Writes a result. One write, no buffer that would keep a secret.
+fn print(bytes: &[u8]) -> Result<(), Error> {
+    std::io::stdout().write_all(bytes).map_err(Error::Output)
+}

@@ -1,0 +1,198 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! `tdk derive`.
+
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStrExt;
+
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use clap::ValueEnum;
+use tpm_derived_keys::identity::{Identity, Kind, Realm, Scope, Subject};
+use tpm_derived_keys::request::{PREFIX, Request};
+use tpm_derived_keys::tpm::RootKey;
+use tpm_derived_keys::{KeyInfo, Payload};
+use zeroize::Zeroizing;
+
+use crate::error::Error;
+use crate::{Place, print};
+
+/// Prints the key that an asker gets from request_key(2)
+///
+/// Nobody is identified and no policy is asked: this is for whoever may use the TPM, to recover a
+/// key or to see why one differs. Several --key-id give several keys for one TPM operation.
+#[derive(clap::Args)]
+pub(crate) struct Derive {
+    /// What the key is to be: a length in bytes, 1 to 1024
+    #[arg(long, value_name = "WHAT", allow_hyphen_values = true)]
+    what: OsString,
+
+    /// By what the asker is known: path, csum, id, cgroup or verity
+    #[arg(long, value_name = "KIND", allow_hyphen_values = true)]
+    identity: OsString,
+
+    /// Who that is. path: the executable's absolute path. csum: its SHA-256 in hex. cgroup: the
+    /// path. verity: sha256:HEX or sha512:HEX. id: leave it out
+    #[arg(long, value_name = "VALUE", allow_hyphen_values = true)]
+    value: Option<OsString>,
+
+    /// The asker's user id
+    #[arg(long, value_name = "NUMBER", required_unless_present = "scope")]
+    uid: Option<u32>,
+
+    /// What follows tpm2:derived: in the description; may be given several times
+    #[arg(long, value_name = "ID", required = true, allow_hyphen_values = true)]
+    key_id: Vec<OsString>,
+
+    /// The key's generation
+    #[arg(long, value_name = "N", allow_hyphen_values = true)]
+    r#gen: Option<OsString>,
+
+    /// "any" for a key that is bound to no user
+    #[arg(long, conflicts_with = "uid")]
+    scope: Option<Any>,
+
+    /// The key type that the asker asks for; keys that can be read back differ from those that
+    /// can't
+    #[arg(
+        long,
+        value_name = "TYPE",
+        default_value = "user",
+        allow_hyphen_values = true
+    )]
+    r#type: OsString,
+
+    /// How to print the key: one line a key in hex or base64, or the bytes themselves
+    #[arg(long, default_value = "hex")]
+    format: Format,
+
+    /// The realm, instead of the configured one
+    #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
+    realm: Option<OsString>,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Any {
+    Any,
+}
+
+#[derive(Clone, Copy, PartialEq, ValueEnum)]
+enum Format {
+    Hex,
+    Base64,
+    Raw,
+}
+
+impl Derive {
+    pub(crate) fn run(&self, place: &Place) -> Result<(), Error> {
+        if self.format == Format::Raw && self.key_id.len() > 1 {
+            let what = "--format raw prints one key: give one --key-id";
+            return Err(Error::Usage(what.into()));
+        }
+        let requests = self.requests()?;
+        let identity = self.identity(&requests[0], place)?;
+
+        let mut tpm = place.open()?;
+        let mut root = RootKey::create(&mut tpm)?;
+        let identity_key = root.identity_key(&identity.digest())?;
+        root.flush()?;
+        drop(tpm);
+
+        for request in &requests {
+            let okm = identity_key.expand(&KeyInfo::from(request));
+            print(&self.format.encode(&okm.into_payload()?))?;
+        }
+        Ok(())
+    }
+
+    /// The requests, by the grammar that askers' are read with.
+    fn requests(&self) -> Result<Vec<Request>, Error> {
+        let mut callout_info = Vec::new();
+        let mut add = |option: &str, prefix: &str, word: &OsString| {
+            let word = word.as_bytes();
+            if word.is_empty() || word.iter().any(|byte| b" \t".contains(byte)) {
+                return Err(Error::Usage(format!("{option} takes one word")));
+            }
+            callout_info.extend([prefix.as_bytes(), word, b" "].concat());
+            Ok(())
+        };
+        add("--what", "", &self.what)?;
+        add("--identity", "", &self.identity)?;
+        if let Some(generation) = &self.r#gen {
+            add("--gen", "gen=", generation)?;
+        }
+        if self.scope.is_some() {
+            add("--scope", "scope=", &"any".into())?;
+        }
+        let parse = |key_id: &OsString| {
+            let description = [PREFIX.as_bytes(), key_id.as_bytes()].concat();
+            let request = Request::parse(self.r#type.as_bytes(), &description, &callout_info)?;
+            request.check_served()?;
+            Ok(request)
+        };
+        self.key_id.iter().map(parse).collect()
+    }
+
+    fn identity(&self, request: &Request, place: &Place) -> Result<Identity, Error> {
+        let realm = match &self.realm {
+            Some(realm) => Realm::new(realm.as_bytes())?,
+            None => place.config()?.realm().clone(),
+        };
+        let uid = match request.scope() {
+            Scope::Any => 0,
+            Scope::Uid => self.uid.unwrap_or_default(),
+        };
+        let subject = self.subject(request.kind())?;
+        Ok(Identity::new(subject, request.scope(), uid, realm)?)
+    }
+
+    fn subject(&self, kind: Kind) -> Result<Subject, Error> {
+        let value = self.value.as_ref().map(|value| value.as_bytes());
+        let usage = |what: &str| Err(Error::Usage(what.into()));
+        match (kind, value) {
+            (Kind::Id, None) => Ok(Subject::Id),
+            (Kind::Id, Some(_)) => usage("--identity id takes no --value"),
+            (_, None) => usage("--value is missing: who is the asker?"),
+            (Kind::Path, Some(path)) => Ok(Subject::path(path)?),
+            (Kind::Cgroup, Some(path)) => Ok(Subject::cgroup(path)?),
+            (Kind::Csum, Some(digest)) => {
+                let mut bytes = [0; 32];
+                match hex::decode_to_slice(digest, &mut bytes) {
+                    Ok(()) => Ok(Subject::Csum(bytes)),
+                    Err(_) => usage("--identity csum takes a --value of 64 hexadecimal digits"),
+                }
+            }
+            (Kind::Verity, Some(digest)) => {
+                let digest = std::str::from_utf8(digest).ok();
+                let parts = digest.and_then(|digest| digest.split_once(':'));
+                let (algorithm, digest) = match parts {
+                    Some(("sha256", digest)) => (1, digest),
+                    Some(("sha512", digest)) => (2, digest),
+                    _ => {
+                        return usage("--identity verity takes a --value sha256:HEX or sha512:HEX");
+                    }
+                };
+                match hex::decode(digest) {
+                    Ok(digest) => Ok(Subject::verity(algorithm, &digest)?),
+                    Err(_) => usage("the --value's digest is not hexadecimal"),
+                }
+            }
+        }
+    }
+}
+
+impl Format {
+    fn encode(self, payload: &Payload) -> Zeroizing<Vec<u8>> {
+        let bytes = payload.as_bytes();
+        let mut text = Zeroizing::new(match self {
+            Self::Raw => return Zeroizing::new(bytes.to_vec()),
+            Self::Hex => hex::encode(bytes),
+            Self::Base64 => BASE64_STANDARD.encode(bytes),
+        });
+        // With room for the newline, so that no copy is left behind.
+        let mut line = Zeroizing::new(Vec::with_capacity(text.len() + 1));
+        line.extend_from_slice(text.as_bytes());
+        line.push(b'\n');
+        zeroize::Zeroize::zeroize(&mut *text);
+        line
+    }
+}

@@ -1,0 +1,73 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! What `tdk` says when something is wrong.
+
+use std::fmt;
+use std::io;
+use std::process::ExitCode;
+
+use tpm_derived_keys::NotServed;
+use tpm_derived_keys::config::ConfigError;
+use tpm_derived_keys::identity::IdentityError;
+use tpm_derived_keys::request::RequestError;
+use tpm_derived_keys::tpm::{TctiError, TpmError};
+
+/// Anything that ends the command.
+#[derive(Debug)]
+pub(crate) enum Error {
+    /// An option, or options that don't go together.
+    Usage(String),
+    Request(RequestError),
+    Identity(IdentityError),
+    Tcti(TctiError),
+    Config(ConfigError),
+    Tpm(TpmError),
+    NotServed(NotServed),
+    Output(io::Error),
+}
+
+impl Error {
+    pub(crate) fn exit_code(&self) -> ExitCode {
+        match self {
+            Self::Usage(_) | Self::Request(_) | Self::Identity(_) | Self::Tcti(_) => {
+                ExitCode::from(2)
+            }
+            Self::Config(_) | Self::Tpm(_) | Self::NotServed(_) | Self::Output(_) => {
+                ExitCode::FAILURE
+            }
+        }
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Usage(what) => f.write_str(what),
+            Self::Request(error) => write!(f, "{error}: {}", error.hint()),
+            Self::Identity(error) => error.fmt(f),
+            Self::Tcti(error) => error.fmt(f),
+            Self::Config(error) => write!(f, "{error}: {}", error.hint()),
+            Self::Tpm(error) => write!(f, "{error}: {}", error.hint()),
+            Self::NotServed(error) => error.fmt(f),
+            Self::Output(error) => write!(f, "can't write to standard output: {error}"),
+        }
+    }
+}
+
+macro_rules! from {
+    ($($variant:ident: $error:ty),+) => {
+        $(impl From<$error> for Error {
+            fn from(error: $error) -> Self {
+                Self::$variant(error)
+            }
+        })+
+    };
+}
+
+from!(
+    Request: RequestError,
+    Identity: IdentityError,
+    Tcti: TctiError,
+    Config: ConfigError,
+    Tpm: TpmError,
+    NotServed: NotServed
+);
