@@ -1,1 +1,29 @@
-//! TODO
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! What the end-to-end tests share: the programs as they are shipped, the
+//! oracle, a software TPM with somebody in the middle, and a live kernel.
+//!
+//! How to run one test: `CONTRIBUTING.md`.
+#![forbid(unsafe_code)]
+// This crate is for tests only.
+#![allow(clippy::unwrap_used, clippy::missing_errors_doc)]
+
+pub mod golden;
+pub mod live;
+pub mod middle;
+pub mod oracle;
+pub mod programs;
+pub mod random;
+
+use std::path::{Path, PathBuf};
+
+/// The directory that the project is in.
+pub fn project() -> PathBuf {
+    let tests = Path::new(env!("CARGO_MANIFEST_DIR"));
+    tests.parent().expect("tests/ is in the project").into()
+}
+
+/// Fails if an object is loaded in the TPM.
+pub fn assert_no_handles(tpm: &tdk_simulator::Swtpm) {
+    let handles = tpm.transient_handles().unwrap();
+    assert!(handles.is_empty(), "left in the TPM: {handles:x?}");
+}

@@ -36,7 +36,12 @@ pub(crate) struct Derive {
     value: Option<OsString>,
 
     /// The asker's user id
-    #[arg(long, value_name = "NUMBER", required_unless_present = "scope")]
+    #[arg(
+        long,
+        value_name = "NUMBER",
+        required_unless_present = "scope",
+        allow_hyphen_values = true
+    )]
     uid: Option<u32>,
 
     /// What follows tpm2:derived: in the description; may be given several times

@@ -1,0 +1,19 @@
+#!/bin/sh
+# Builds what is shipped into target/dist: the static callout and tdk; and
+# tdk-sim for whoever wants to try them on a software TPM.
+set -eu
+cd "$(dirname "$0")/.."
+
+target=$(rustc -vV | sed -n 's/^host: //p')
+built=${CARGO_TARGET_DIR:-target}
+dist=target/dist
+
+# With a target named, the flag does not reach build scripts and macros, which
+# can't be static.
+cargo build --locked --release --package tdk-request-key --target "$target" \
+    --config "target.$target.rustflags=['-Ctarget-feature=+crt-static']" "$@"
+cargo build --locked --release --package tdk --package tdk-simulator --bins "$@"
+
+mkdir -p "$dist"
+install -m 0755 "$built/$target/release/key-tpm2-derived" "$dist/key.tpm2_derived"
+install -m 0755 "$built/release/tdk" "$built/release/tdk-sim" "$dist/"

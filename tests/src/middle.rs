@@ -1,0 +1,175 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! Somebody between a program and a software TPM, who passes commands on, or
+//! doesn't.
+
+use std::io::{self, Read, Write};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::Duration;
+
+use tdk_simulator::Swtpm;
+
+/// Command codes of Part 2, section 6.5.2.
+pub mod cc {
+    #![allow(missing_docs)]
+    pub const CREATE_PRIMARY: u32 = 0x131;
+    pub const HMAC: u32 = 0x155;
+    pub const SIGN: u32 = 0x15D;
+    pub const FLUSH_CONTEXT: u32 = 0x165;
+    pub const READ_PUBLIC: u32 = 0x173;
+    pub const GET_CAPABILITY: u32 = 0x17A;
+}
+
+/// What to do with a command.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// Pass it on, and the response back.
+    Pass,
+    /// Answer with a response code; the TPM sees nothing of it.
+    Answer(u32),
+    /// Answer with these bytes; the TPM sees nothing of it.
+    Raw(Vec<u8>),
+    /// Pass it on, and these bytes back instead of the response.
+    Instead(Vec<u8>),
+    /// Close the connection; the TPM sees nothing of the command.
+    Close,
+    /// Pass it on, and close the connection instead of passing the response.
+    CloseAfter,
+    /// Never answer; the TPM sees nothing of the command.
+    Silence,
+    /// Pass it on, and never answer.
+    SilenceAfter,
+}
+
+/// Commands that have been seen, by their codes.
+type Seen = Arc<Mutex<Vec<u32>>>;
+
+/// A socket that looks like a software TPM's.
+#[derive(Debug)]
+pub struct Middle {
+    directory: tempfile::TempDir,
+    seen: Seen,
+}
+
+impl Middle {
+    /// In front of `tpm`. `decide` gets the code of each command and how many
+    /// commands there were before.
+    pub fn before(
+        tpm: &Swtpm,
+        decide: impl Fn(u32, usize) -> Action + Send + Sync + 'static,
+    ) -> Self {
+        let path = tpm.tcti();
+        let upstream = path.strip_prefix("swtpm:path=").expect("a unix socket");
+        Self::start(upstream.into(), decide)
+    }
+
+    /// In front of nothing: must not pass anything on.
+    pub fn alone(action: Action) -> Self {
+        Self::start(PathBuf::new(), move |_, _| action.clone())
+    }
+
+    fn start(
+        upstream: PathBuf,
+        decide: impl Fn(u32, usize) -> Action + Send + Sync + 'static,
+    ) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let listener = UnixListener::bind(directory.path().join("sock")).unwrap();
+        let seen = Seen::default();
+        let decide = Arc::new(decide);
+        let threads_seen = Arc::clone(&seen);
+        // The threads end with the test's process.
+        thread::spawn(move || {
+            for client in listener.incoming() {
+                let (upstream, seen) = (upstream.clone(), Arc::clone(&threads_seen));
+                let decide = Arc::clone(&decide);
+                thread::spawn(move || {
+                    let _ = serve(client?, &upstream, &seen, &*decide);
+                    io::Result::Ok(())
+                });
+            }
+        });
+        Self { directory, seen }
+    }
+
+    /// Its address.
+    pub fn tcti(&self) -> String {
+        format!(
+            "swtpm:path={}",
+            self.directory.path().join("sock").display()
+        )
+    }
+
+    /// The codes of all commands so far.
+    pub fn seen(&self) -> Vec<u32> {
+        self.seen.lock().unwrap().clone()
+    }
+}
+
+fn serve(
+    mut client: UnixStream,
+    upstream: &PathBuf,
+    seen: &Seen,
+    decide: &dyn Fn(u32, usize) -> Action,
+) -> io::Result<()> {
+    let mut tpm = None;
+    loop {
+        let command = frame(&mut client)?;
+        let code = u32::from_be_bytes(command[6..10].try_into().unwrap());
+        let before = {
+            let mut seen = seen.lock().unwrap();
+            seen.push(code);
+            seen.len() - 1
+        };
+        let mut pass = || {
+            if tpm.is_none() {
+                tpm = Some(UnixStream::connect(upstream)?);
+            }
+            let tpm = tpm.as_mut().unwrap();
+            tpm.write_all(&command)?;
+            frame(tpm)
+        };
+        match decide(code, before) {
+            Action::Pass => {
+                let response = pass()?;
+                client.write_all(&response)?;
+            }
+            Action::Answer(code) => {
+                let header = [&[0x80, 0x01, 0, 0, 0, 10][..], &code.to_be_bytes()].concat();
+                client.write_all(&header)?;
+            }
+            Action::Raw(bytes) => client.write_all(&bytes)?,
+            Action::Instead(bytes) => {
+                pass()?;
+                client.write_all(&bytes)?;
+            }
+            Action::Close => return Ok(()),
+            Action::CloseAfter => {
+                pass()?;
+                return Ok(());
+            }
+            Action::Silence => silence(&mut client),
+            Action::SilenceAfter => {
+                pass()?;
+                drop(tpm.take());
+                silence(&mut client);
+            }
+        }
+    }
+}
+
+/// Until the other side has had enough.
+fn silence(client: &mut UnixStream) {
+    let _ = client.set_read_timeout(Some(Duration::from_mins(1)));
+    let _ = client.read(&mut [0]);
+}
+
+fn frame(stream: &mut UnixStream) -> io::Result<Vec<u8>> {
+    let mut frame = vec![0; 10];
+    stream.read_exact(&mut frame)?;
+    let length = u32::from_be_bytes(frame[2..6].try_into().unwrap());
+    frame.resize(usize::try_from(length).unwrap(), 0);
+    stream.read_exact(&mut frame[10..])?;
+    Ok(frame)
+}

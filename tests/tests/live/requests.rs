@@ -1,0 +1,145 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! Requests that are not understood, or understood although they look odd.
+
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+
+use tdk_tests::assert_no_handles;
+use tdk_tests::golden;
+use tdk_tests::live::{Asker, Rule, errno};
+use tdk_tests::oracle::{self, Request};
+
+fn rule() -> (tdk_simulator::Swtpm, Rule) {
+    let tpm = golden::tpm();
+    let rule = Rule::direct(&format!("tcti = \"{}\"\n", tpm.tcti()));
+    (tpm, rule)
+}
+
+#[test]
+fn malformed_callout_info() {
+    let (tpm, rule) = rule();
+    let long = format!("32 path {}", "x".repeat(4080));
+    for (n, info) in [
+        " ",
+        "32",
+        "path",
+        "path 32",
+        "paht 32",
+        "32 paht",
+        "32 path junk",
+        "0 path",
+        "1025 path",
+        "99999999999 path",
+        "-1 path",
+        "+32 path",
+        "0x20 path",
+        "032 path",
+        "32.0 path",
+        "32 path gen",
+        "32 path gen=",
+        "32 path gen=-1",
+        "32 path gen=4294967296",
+        "32 path v=2",
+        "32 path scope=uid",
+        "32 path gen=1 gen=2",
+        "32 path\n",
+        "32\u{a0}path",
+        "rsa2048 path",
+        "rsa2048 path 32",
+        "p256 path",
+        "32 cgroup",
+        "32 verity",
+        &long,
+    ]
+    .iter()
+    .enumerate()
+    {
+        assert_eq!(rule.ask(&n.to_string(), info), errno("EINVAL"), "{info:?}");
+    }
+    let not_text = OsStr::from_bytes(b"32 path \xff\xfe");
+    let answer = Asker::default().ask(rule.description("x"), not_text);
+    assert_eq!(answer, errno("EINVAL"));
+    rule.assert_nothing_left();
+    assert_no_handles(&tpm);
+}
+
+#[test]
+fn the_same_in_the_pipe_form() {
+    let tpm = golden::tpm();
+    let rule = Rule::pipe(&format!("tcti = \"{}\"\n", tpm.tcti()));
+    assert_eq!(rule.ask("a", "32 paht"), errno("EINVAL"));
+    assert_eq!(rule.ask("b", "1025 path"), errno("EINVAL"));
+    assert_eq!(rule.ask("c", "32 path scope=any"), errno("EACCES"));
+    rule.assert_nothing_left();
+}
+
+#[test]
+fn a_key_for_everybody_is_refused() {
+    let (_tpm, rule) = rule();
+    for info in [
+        "32 id scope=any",
+        "32 path scope=any",
+        "32 csum gen=1 scope=any",
+    ] {
+        assert_eq!(rule.ask(info, info), errno("EACCES"), "{info}");
+    }
+    rule.assert_nothing_left();
+}
+
+#[test]
+fn odd_key_ids_are_key_ids() {
+    let (tpm, rule) = rule();
+    // What the rule's own prefix leaves of 255 bytes.
+    let rest = 255 - rule.key_id("").len();
+    let longest = "k".repeat(rest);
+    for name in [
+        &b"with blanks in it"[..],
+        b"a;b",
+        b"two\nlines",
+        b"\xff\xfe",
+        b"%k %d",
+        b"*",
+        b"-",
+        b"'\"\\$(id)",
+        longest.as_bytes(),
+    ] {
+        let description = rule.description(name);
+        let mut request = Request::user("", "32 path", 0, "/usr/bin/keyctl");
+        request.description = description.as_bytes().to_vec();
+        assert_eq!(
+            Asker::default().ask(&description, "32 path").unwrap(),
+            oracle::key(&tpm.tcti(), &request),
+            "{}",
+            name.escape_ascii()
+        );
+    }
+    assert_eq!(rule.ask(&(longest + "k"), "32 path"), errno("EINVAL"));
+    rule.assert_nothing_left();
+}
+
+#[test]
+fn key_types_that_are_not_made() {
+    let (_tpm, rule) = rule();
+    for key_type in ["keyring", "asymmetric"] {
+        let asker = Asker {
+            key_type,
+            ..Asker::default()
+        };
+        // A kernel without the type, or one that makes no such keys on request,
+        // has its own way of saying no.
+        let answer = asker.describe(rule.description("x"), "32 path");
+        let refused = ["EINVAL", "ENOKEY", "EACCES"].map(errno);
+        assert!(refused.contains(&answer), "{key_type}: {answer:?}");
+    }
+    rule.assert_nothing_left();
+}
+
+#[test]
+fn descriptions_that_are_not_ours_never_get_here_but_would_be_refused() {
+    // By a line that catches more than it should.
+    let tpm = golden::tpm();
+    let rule = Rule::catching_strangers(&format!("tcti = \"{}\"\n", tpm.tcti()));
+    let answer = Asker::default().ask(rule.key_id("x"), "32 path");
+    assert_eq!(answer, errno("EINVAL"));
+    rule.assert_nothing_left();
+}

@@ -1,0 +1,118 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! No TPM, or one that does not do as it should: each has its errno.
+
+use std::time::{Duration, Instant};
+
+use tdk_simulator::Swtpm;
+use tdk_tests::assert_no_handles;
+use tdk_tests::golden;
+use tdk_tests::live::{Answer, Rule, errno};
+use tdk_tests::middle::{Action, Middle, cc};
+
+fn ask(tcti: &str) -> Answer {
+    let rule = Rule::direct(&format!("tcti = \"{tcti}\"\ndeadline_seconds = 1\n"));
+    let answer = rule.ask("x", "32 path");
+    rule.assert_nothing_left();
+    answer
+}
+
+#[test]
+fn no_tpm() {
+    assert_eq!(ask("swtpm:path=/nonexistent/sock"), errno("ENODEV"));
+    assert_eq!(ask("swtpm:host=127.0.0.1,port=1"), errno("ENODEV"));
+    assert_eq!(ask("device:/dev/nonexistent"), errno("ENODEV"));
+    let pipe = Rule::pipe("tcti = \"device:/dev/nonexistent\"\n");
+    assert_eq!(pipe.ask("x", "32 path"), errno("ENODEV"));
+}
+
+#[test]
+fn a_tpm_that_never_answers() {
+    let middle = Middle::alone(Action::Silence);
+    let start = Instant::now();
+    assert_eq!(ask(&middle.tcti()), errno("EAGAIN"));
+    assert!(start.elapsed() < Duration::from_secs(30));
+}
+
+#[test]
+fn a_tpm_that_closes_in_the_middle() {
+    let tpm = golden::tpm();
+    for command in [cc::CREATE_PRIMARY, cc::HMAC] {
+        let middle = Middle::before(&tpm, move |code, before| {
+            if code == command && before < 2 {
+                Action::CloseAfter
+            } else {
+                Action::Pass
+            }
+        });
+        assert_eq!(ask(&middle.tcti()), errno("EAGAIN"));
+        assert_no_handles(&tpm);
+    }
+}
+
+#[test]
+fn a_tpm_that_is_locked_out() {
+    let middle = Middle::alone(Action::Answer(0x921));
+    assert_eq!(ask(&middle.tcti()), errno("EAGAIN"));
+}
+
+#[test]
+fn a_tpm_that_is_broken() {
+    let middle = Middle::alone(Action::Answer(0x101));
+    assert_eq!(ask(&middle.tcti()), errno("EKEYREJECTED"));
+    let middle = Middle::alone(Action::Raw(b"HTTP/1.1 400 Bad Request".to_vec()));
+    assert_eq!(ask(&middle.tcti()), errno("EKEYREJECTED"));
+}
+
+#[test]
+fn an_owner_who_has_a_password() {
+    let tpm = Swtpm::builder().start().unwrap();
+    tpm.set_owner_auth(b"secret").unwrap();
+    assert_eq!(ask(&tpm.tcti()), errno("EACCES"));
+}
+
+#[test]
+fn an_owner_hierarchy_that_is_off() {
+    let tpm = Swtpm::builder().start().unwrap();
+    tpm.disable_owner_hierarchy().unwrap();
+    assert_eq!(ask(&tpm.tcti()), errno("ENODEV"));
+}
+
+#[test]
+fn what_passes_is_asked_again_soon() {
+    // The negative key lives 5 seconds when the TPM was away, 30 after a
+    // refusal; expired, the same request is served.
+    let tpm = golden::tpm();
+    let away = Rule::direct("tcti = \"device:/dev/nonexistent\"\n");
+    let refused = Rule::direct(&format!("tcti = \"{}\"\n", tpm.tcti()));
+    let lifetime = |rule: &Rule, info: &str| {
+        let asker = tdk_tests::live::Asker::default();
+        let script = r#""$@" @s; grep -F "$4" /proc/keys; true"#;
+        let output = asker
+            .command(script, &rule.description("x"), info.as_ref())
+            .output()
+            .unwrap();
+        let text = String::from_utf8(output.stdout).unwrap();
+        let line = text
+            .lines()
+            .find(|line| line.contains('N'))
+            .unwrap()
+            .to_owned();
+        line.split_ascii_whitespace().nth(3).unwrap().to_owned()
+    };
+    assert_eq!(lifetime(&away, "32 path"), "5s");
+    assert_eq!(lifetime(&refused, "32 id scope=any"), "30s");
+
+    let script = r#"
+        "$@" @s 2>/dev/null && exit 1
+        mv "$RIGHT" "$CONFIG" && sleep 6
+        key=$("$@" @s) && exec keyctl pipe $key"#;
+    let right = away.directory().join("right.toml");
+    std::fs::write(&right, format!("tcti = \"{}\"\n", tpm.tcti())).unwrap();
+    let output = tdk_tests::live::Asker::default()
+        .command(script, &away.description("again"), "32 path".as_ref())
+        .env("RIGHT", right)
+        .env("CONFIG", away.config_file())
+        .output()
+        .unwrap();
+    assert_eq!(output.stdout.len(), 32, "{output:?}");
+}

@@ -1,0 +1,328 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! TPMs that misbehave: a clear error, in time, and nothing left behind.
+
+use std::time::{Duration, Instant};
+
+use tdk_simulator::Swtpm;
+use tdk_tests::assert_no_handles;
+use tdk_tests::middle::{Action, Middle, cc};
+use tpm_derived_keys::IdentityKey;
+use tpm_derived_keys::identity::{Identity, Realm, Scope, Subject};
+use tpm_derived_keys::tpm::{Cause, Direct, Patience, RootKey, TpmError};
+
+/// A derivation from the start to the flush.
+fn derive(tcti: &str, hold: Duration) -> Result<IdentityKey, TpmError> {
+    let patience = Patience {
+        hold,
+        ..Patience::default()
+    };
+    let identity = Identity::new(Subject::Id, Scope::Uid, 0, Realm::default()).unwrap();
+    let mut tpm = Direct::open(&tcti.parse().unwrap(), &patience)?;
+    let mut root = RootKey::create(&mut tpm)?;
+    let key = root.identity_key(&identity.digest())?;
+    root.flush()?;
+    Ok(key)
+}
+
+const LONG: Duration = Duration::from_mins(1);
+const SHORT: Duration = Duration::from_millis(500);
+
+/// Acts once, on the first command of that code.
+fn once(code: u32, action: Action) -> impl Fn(u32, usize) -> Action + Send + Sync {
+    let done = std::sync::atomic::AtomicBool::new(false);
+    move |command, _| {
+        if command == code && !done.swap(true, std::sync::atomic::Ordering::SeqCst) {
+            action.clone()
+        } else {
+            Action::Pass
+        }
+    }
+}
+
+const COMMANDS: [u32; 3] = [cc::CREATE_PRIMARY, cc::HMAC, cc::FLUSH_CONTEXT];
+
+#[test]
+fn put_off_is_tried_again() {
+    let tpm = Swtpm::builder().start().unwrap();
+    for command in COMMANDS {
+        for code in [0x922, 0x908, 0x90A, 0x909, 0x920] {
+            let middle = Middle::before(&tpm, once(command, Action::Answer(code)));
+            derive(&middle.tcti(), LONG).unwrap();
+            assert_eq!(middle.seen().len(), 4);
+        }
+    }
+    assert_no_handles(&tpm);
+}
+
+#[test]
+fn put_off_for_ever_ends_in_time() {
+    let middle = Middle::alone(Action::Answer(0x922));
+    let start = Instant::now();
+    let error = derive(&middle.tcti(), SHORT).unwrap_err();
+    assert!(start.elapsed() < Duration::from_secs(20));
+    assert_eq!(error.cause(), Cause::Busy);
+    assert!(error.to_string().contains("TPM_RC_RETRY"), "{error}");
+}
+
+#[test]
+fn a_connection_that_ends() {
+    let tpm = Swtpm::builder().start().unwrap();
+    for command in COMMANDS {
+        for action in [Action::Close, Action::CloseAfter] {
+            let middle = Middle::before(&tpm, once(command, action.clone()));
+            let result = derive(&middle.tcti(), LONG);
+            if command == cc::FLUSH_CONTEXT {
+                // The key is there and the root is gone, by the second try.
+                result.unwrap();
+            } else {
+                let error = result.unwrap_err();
+                assert!(matches!(error, TpmError::Closed { .. }), "{error}");
+                assert_eq!(error.cause(), Cause::Busy);
+            }
+            assert_no_handles(&tpm);
+        }
+    }
+}
+
+#[test]
+fn a_tpm_that_falls_silent() {
+    let tpm = Swtpm::builder().start().unwrap();
+    for command in COMMANDS {
+        for action in [Action::Silence, Action::SilenceAfter] {
+            let middle = Middle::before(&tpm, once(command, action.clone()));
+            let start = Instant::now();
+            let result = derive(&middle.tcti(), SHORT);
+            assert!(start.elapsed() < Duration::from_secs(20));
+            // Silence in FlushContext uses up the time for cleaning up as well.
+            if command != cc::FLUSH_CONTEXT {
+                let error = result.unwrap_err();
+                assert!(matches!(error, TpmError::Deadline { .. }), "{error}");
+                assert_eq!(error.cause(), Cause::Busy);
+                assert_no_handles(&tpm);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_tpm_that_never_answers() {
+    let middle = Middle::alone(Action::Silence);
+    let start = Instant::now();
+    let error = derive(&middle.tcti(), SHORT).unwrap_err();
+    assert!(start.elapsed() < Duration::from_secs(20));
+    assert_eq!(
+        error.to_string(),
+        "TPM2_CreatePrimary: the TPM has not answered within 0.5 s"
+    );
+}
+
+#[test]
+fn no_tpm() {
+    let directory = tempfile::tempdir().unwrap();
+    let nowhere = directory.path().join("sock");
+    let unix = format!("swtpm:path={}", nowhere.display());
+    let device = format!("device:{}", nowhere.display());
+    // Nobody listens where somebody was bound but never listened.
+    for tcti in [unix.as_str(), &device, "swtpm:host=127.0.0.1,port=1"] {
+        let error = derive(tcti, LONG).unwrap_err();
+        assert_eq!(error.cause(), Cause::NoTpm, "{error}");
+        assert!(error.to_string().contains(tcti), "{error}");
+        assert!(error.hint().contains("/dev/tpmrm0"));
+    }
+}
+
+#[test]
+fn slots_that_dead_processes_left_taken_are_freed() {
+    let tpm = Swtpm::builder().start().unwrap();
+    // Three roots left behind fill the TPM.
+    for _ in 0..3 {
+        let mut direct = Direct::open(&tpm.tcti().parse().unwrap(), &Patience::default()).unwrap();
+        std::mem::forget(RootKey::create(&mut direct).unwrap());
+    }
+    assert_eq!(tpm.transient_handles().unwrap().len(), 3);
+    derive(&tpm.tcti(), LONG).unwrap();
+    assert_no_handles(&tpm);
+}
+
+#[test]
+fn slots_that_others_use_are_left_alone() {
+    let tpm = Swtpm::builder().start().unwrap();
+    // An RSA or ECC key would do as well; this is a KEYEDHASH of another template.
+    let mut others = hex::decode(concat!(
+        "8002",
+        "00000054",
+        "00000131",
+        "40000001",
+        "00000009",
+        "400000090000000000",
+        "0004",
+        "00000000",
+        "0023",
+        "0008000b00040472",
+        "0000",
+        "0005000b",
+        "0013",
+        "736f6d656f6e6520656c7365277320726f6f74",
+        "0000",
+        "00000000",
+    ))
+    .unwrap();
+    let length = u32::try_from(others.len()).unwrap();
+    others[2..6].copy_from_slice(&length.to_be_bytes());
+    for _ in 0..3 {
+        let response = tpm.send(&others).unwrap();
+        assert_eq!(&response[6..10], [0; 4], "{response:02x?}");
+    }
+    let error = derive(&tpm.tcti(), SHORT).unwrap_err();
+    assert_eq!(error.cause(), Cause::Busy);
+    assert!(
+        error.to_string().contains("TPM_RC_OBJECT_MEMORY"),
+        "{error}"
+    );
+    assert_eq!(tpm.transient_handles().unwrap().len(), 3);
+}
+
+#[test]
+fn an_owner_who_has_a_password() {
+    let tpm = Swtpm::builder().start().unwrap();
+    tpm.set_owner_auth(b"secret").unwrap();
+    let error = derive(&tpm.tcti(), LONG).unwrap_err();
+    assert_eq!(error.cause(), Cause::OwnerAuth);
+    assert_eq!(
+        error.to_string(),
+        "TPM2_CreatePrimary: TPM_RC_BAD_AUTH (0x9a2), the authorization is wrong, or missing \
+         where one is set; session 1 (the owner's authorization)"
+    );
+}
+
+#[test]
+fn an_owner_hierarchy_that_is_off() {
+    let tpm = Swtpm::builder().start().unwrap();
+    tpm.disable_owner_hierarchy().unwrap();
+    let error = derive(&tpm.tcti(), LONG).unwrap_err();
+    assert_eq!(error.cause(), Cause::NoTpm);
+    assert!(
+        error.to_string().contains("TPM_RC_HIERARCHY (0x185)"),
+        "{error}"
+    );
+    assert!(error.hint().contains("firmware setup"));
+}
+
+#[test]
+fn a_tpm_that_nobody_started() {
+    let tpm = Swtpm::builder().startup(false).start().unwrap();
+    let error = derive(&tpm.tcti(), LONG).unwrap_err();
+    assert_eq!(error.cause(), Cause::NoTpm);
+    assert!(
+        error.to_string().contains("TPM_RC_INITIALIZE (0x100)"),
+        "{error}"
+    );
+}
+
+#[test]
+fn answers_that_are_none() {
+    let bytes = |text: &str| hex::decode(text.replace(' ', "")).unwrap();
+    for answer in [
+        "00000000000000000000",
+        "8001 00000009 00000000",
+        "8001 ffffffff 00000000",
+        "8001 00001001 00000000",
+        // Success, and then nothing, too little, or too much.
+        "8001 0000000a 00000000",
+        "8002 00000012 00000000 80000000 00000000",
+        "8002 0000000e 00000000 80000000",
+        "8001 0000000b 00000000 00",
+        "00c4 0000000a 00000000",
+    ] {
+        let middle = Middle::alone(Action::Raw(bytes(answer)));
+        let error = derive(&middle.tcti(), SHORT).unwrap_err();
+        assert!(
+            matches!(error, TpmError::Malformed { .. }),
+            "{answer}: {error}"
+        );
+    }
+    // TPM 1.2 says so in a header of its own.
+    let middle = Middle::alone(Action::Raw(bytes("00c4 0000000a 0000001e")));
+    let error = derive(&middle.tcti(), SHORT).unwrap_err();
+    assert!(error.hint().contains("TPM 1.2"), "{error}");
+    // What Part 2 does not define is still told.
+    let middle = Middle::alone(Action::Answer(0x0000_07FF));
+    let error = derive(&middle.tcti(), SHORT).unwrap_err();
+    assert!(error.to_string().contains("0x7ff"), "{error}");
+}
+
+#[test]
+fn an_hmac_that_is_none_leaves_nothing_loaded() {
+    let tpm = Swtpm::builder().start().unwrap();
+    for answer in [
+        // 31 bytes, 33 bytes, none, sizes that lie.
+        format!(
+            "8002 00000034 00000000 00000021 001f {} 0000010000",
+            "11".repeat(31)
+        ),
+        format!(
+            "8002 00000036 00000000 00000023 0021 {} 0000010000",
+            "11".repeat(33)
+        ),
+        "8002 00000015 00000000 00000002 0000 0000010000".into(),
+        format!(
+            "8002 00000035 00000000 000000ff 0020 {} 0000010000",
+            "11".repeat(32)
+        ),
+        "8002 0000000a 00000000".into(),
+    ] {
+        let answer = hex::decode(answer.replace(' ', "")).unwrap();
+        let middle = Middle::before(&tpm, once(cc::HMAC, Action::Instead(answer)));
+        let error = derive(&middle.tcti(), LONG).unwrap_err();
+        assert!(matches!(error, TpmError::Malformed { .. }), "{error}");
+        assert_no_handles(&tpm);
+    }
+}
+
+#[test]
+fn a_root_that_is_another_object_is_flushed_and_not_used() {
+    let tpm = Swtpm::builder().start().unwrap();
+    // What the TPM makes of our template, but with another byte in it.
+    let honest = Middle::before(&tpm, |_, _| Action::Pass);
+    derive(&honest.tcti(), LONG).unwrap();
+    let command = hex::decode(concat!(
+        "8002",
+        "00000054",
+        "00000131",
+        "40000001",
+        "00000009",
+        "400000090000000000",
+        "0004",
+        "00000000",
+        "0023",
+        "0008000b00040472",
+        "0000",
+        "0005000b",
+        "0013",
+        "74706d2d646572697665642d6b657973207631",
+        "0000",
+        "00000000",
+    ))
+    .unwrap();
+    let mut command = command;
+    let length = u32::try_from(command.len()).unwrap();
+    command[2..6].copy_from_slice(&length.to_be_bytes());
+    let response = tpm.send(&command).unwrap();
+    assert_eq!(&response[6..10], [0; 4]);
+    let flush = [
+        &hex::decode("80010000000e00000165").unwrap()[..],
+        &response[10..14],
+    ]
+    .concat();
+    tpm.send(&flush).unwrap();
+    // Header, handle, parameter size, size of outPublic, type, nameAlg,
+    // attributes: the last byte of attributes is at 10 + 4 + 4 + 2 + 7.
+    for (place, what) in [(27, "another object"), (40, "Name does not fit")] {
+        let mut forged = response.clone();
+        forged[place] ^= 0x80;
+        let middle = Middle::before(&tpm, once(cc::CREATE_PRIMARY, Action::Instead(forged)));
+        let error = derive(&middle.tcti(), LONG).unwrap_err();
+        assert!(error.to_string().contains(what), "{error}");
+        assert_no_handles(&tpm);
+    }
+}

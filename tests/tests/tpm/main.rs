@@ -1,0 +1,8 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! The library against software TPMs. Nothing here needs root.
+#![forbid(unsafe_code)]
+#![allow(clippy::unwrap_used)]
+
+mod device;
+mod faults;
+mod keys;
