@@ -295,6 +295,7 @@ pub fn answer(output: &Output) -> Answer {
         ("Required key not available", "ENOKEY"),
         ("Key has been revoked", "EKEYREVOKED"),
         ("Disk quota exceeded", "EDQUOT"),
+        ("Operation not permitted", "EPERM"),
     ] {
         if text.contains(&format!("request_key: {message}")) {
             return Err(errno.into());

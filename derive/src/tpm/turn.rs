@@ -6,10 +6,14 @@
 //! as root waits for a lock in a directory that only root can enter; nobody
 //! else can take it and keep others waiting. Processes of other users (they
 //! bring a software TPM of their own) go without.
+//!
+//! In the lock file stands the Name of the TPM's root key, so that the next in
+//! line can tell a root key that a killed process left loaded from keys of
+//! others.
 
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::mpsc;
 use std::thread;
@@ -18,14 +22,14 @@ use std::time::Duration;
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 
-use super::{Tcti, TpmError};
+use super::{Name, Tcti, TpmError};
 
 /// Where the locks are.
 const DIRECTORY: &str = "/run/tdk";
 
 /// The turn to talk to one TPM, given back when dropped.
 #[derive(Debug)]
-pub(super) struct Turn(#[expect(dead_code, reason = "closing it gives the turn back")] File);
+pub(super) struct Turn(File);
 
 impl Turn {
     /// Waits for the turn, if this process is root's.
@@ -37,12 +41,29 @@ impl Turn {
         Self::wait(file, limit).map(Some)
     }
 
+    /// The Name that the last one remembered, if that was the whole of it.
+    pub(super) fn remembered(&self) -> Option<Name> {
+        let mut name = [0; Name::SIZE];
+        self.0.read_exact_at(&mut name, 0).ok()?;
+        Some(Name(name))
+    }
+
+    /// Leaves the Name for those who come after.
+    pub(super) fn remember(&self, name: Name) {
+        if self.remembered() != Some(name) {
+            // Without it, a slot that a killed process left taken is freed when
+            // the TPM restarts.
+            let _ = self.0.write_all_at(name.as_bytes(), 0);
+        }
+    }
+
     fn open(directory: &Path, tcti: &Tcti) -> io::Result<File> {
         match DirBuilder::new().mode(0o700).create(directory) {
             Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
             _ => {}
         }
         OpenOptions::new()
+            .read(true)
             .write(true)
             .create(true)
             .truncate(false)
@@ -97,6 +118,20 @@ mod tests {
         let second = second.join().unwrap().unwrap();
         drop(second);
         Turn::wait(file(directory.path()), Duration::ZERO).unwrap();
+    }
+
+    #[test]
+    fn a_name_is_remembered() {
+        let directory = tempfile::tempdir().unwrap();
+        let turn = Turn::wait(file(directory.path()), Duration::ZERO).unwrap();
+        assert_eq!(turn.remembered(), None);
+        for byte in [1, 2] {
+            turn.remember(Name([byte; Name::SIZE]));
+            assert_eq!(turn.remembered(), Some(Name([byte; Name::SIZE])));
+        }
+        drop(turn);
+        let turn = Turn::wait(file(directory.path()), Duration::ZERO).unwrap();
+        assert_eq!(turn.remembered(), Some(Name([2; Name::SIZE])));
     }
 
     #[test]

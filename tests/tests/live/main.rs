@@ -10,4 +10,5 @@ mod load;
 mod record;
 mod requests;
 mod session;
+mod slots;
 mod tpms;

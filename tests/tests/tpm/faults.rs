@@ -132,19 +132,6 @@ fn no_tpm() {
 }
 
 #[test]
-fn slots_that_dead_processes_left_taken_are_freed() {
-    let tpm = Swtpm::builder().start().unwrap();
-    // Three roots left behind fill the TPM.
-    for _ in 0..3 {
-        let mut direct = Direct::open(&tpm.tcti().parse().unwrap(), &Patience::default()).unwrap();
-        std::mem::forget(RootKey::create(&mut direct).unwrap());
-    }
-    assert_eq!(tpm.transient_handles().unwrap().len(), 3);
-    derive(&tpm.tcti(), LONG).unwrap();
-    assert_no_handles(&tpm);
-}
-
-#[test]
 fn slots_that_others_use_are_left_alone() {
     let tpm = Swtpm::builder().start().unwrap();
     // An RSA or ECC key would do as well; this is a KEYEDHASH of another template.

@@ -177,12 +177,13 @@ pub(super) fn root_name(response: &[u8]) -> Result<Name, Wrong> {
     Ok(name)
 }
 
-/// Whether TPM2_ReadPublic read a root key.
-pub(super) fn is_root(response: &[u8]) -> Result<bool, Wrong> {
+/// The Name of the object that TPM2_ReadPublic read, if it could be a root key:
+/// computed from the public area.
+pub(super) fn possible_root(response: &[u8]) -> Result<Option<Name>, Wrong> {
     let response: TpmReadPublicResponse = TpmResponse::cast(response)
         .and_then(TpmResponse::unmarshal)
         .map_err(wrong)?;
-    Ok(name_of_root(&response.out_public.inner)?.is_some())
+    name_of_root(&response.out_public.inner)
 }
 
 /// The Name of an object, if its public area is the template with 32 bytes of

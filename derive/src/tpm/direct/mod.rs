@@ -11,7 +11,7 @@ use zeroize::{Zeroize, Zeroizing};
 
 use super::patience::Deadline;
 use super::turn::Turn;
-use super::{Command, LoadedRoot, Patience, ResponseCode, Tcti, Tpm, TpmError};
+use super::{Command, LoadedRoot, Name, Patience, ResponseCode, Tcti, Tpm, TpmError};
 use crate::derivation::IdentityKey;
 use crate::identity::IdentityDigest;
 
@@ -35,10 +35,13 @@ pub struct Direct {
     commands: u32,
     stuck: bool,
     // Last, so that the next in line finds the connection closed.
-    _turn: Option<Turn>,
+    turn: Option<Turn>,
 }
 
 impl Direct {
+    /// How often to try to clean up over a new connection.
+    const RECOVERIES: u32 = 3;
+
     /// Waits for the turn and connects.
     ///
     /// # Errors
@@ -55,7 +58,7 @@ impl Direct {
             response: Box::new(Zeroizing::new([0; MOST])),
             commands: 0,
             stuck: false,
-            _turn: turn,
+            turn,
         };
         direct.connect(deadline.for_work())?;
         Ok(direct)
@@ -129,9 +132,13 @@ impl Direct {
             let TpmError::Response { code, .. } = error else {
                 return Err(error);
             };
-            if code.is_out_of_slots() && self.tcti.keeps_objects() && !swept {
+            if let Some(name) = self.remembered()
+                && code.is_out_of_slots()
+                && self.tcti.keeps_objects()
+                && !swept
+            {
                 swept = true;
-                self.sweep(until)?;
+                self.sweep(name, until)?;
                 continue;
             }
             let again = code.is_retry() || code.is_out_of_slots();
@@ -157,8 +164,8 @@ impl Direct {
 
     /// Flushes root keys that nobody is using any more: left by a connection
     /// that broke, or by a process that was killed. The turn makes sure that
-    /// nobody else has one loaded.
-    fn sweep(&mut self, until: Instant) -> Result<(), TpmError> {
+    /// nobody else has one loaded, the Name that it is not another's key.
+    fn sweep(&mut self, name: Name, until: Instant) -> Result<(), TpmError> {
         let handles = self.ask(
             Command::GetCapability,
             commands::transient_handles(),
@@ -166,54 +173,54 @@ impl Direct {
             commands::handles,
         )?;
         for handle in handles {
-            let ours = self.ask(
+            let found = self.ask(
                 Command::ReadPublic,
                 commands::read_public(handle),
                 until,
-                commands::is_root,
+                commands::possible_root,
             );
-            if matches!(ours, Ok(true)) {
-                self.run(
-                    Command::FlushContext,
-                    commands::flush_context(handle),
-                    until,
-                )?;
+            if matches!(found, Ok(Some(found)) if found == name) {
+                let flush = commands::flush_context(handle);
+                self.run(Command::FlushContext, flush, until)?;
             }
         }
         Ok(())
     }
 
+    /// The Name of this TPM's root key, from whoever had the turn before.
+    fn remembered(&self) -> Option<Name> {
+        self.turn.as_ref()?.remembered()
+    }
+
     /// After a connection broke: leaves no root key behind.
-    fn recover(&mut self) -> Result<(), TpmError> {
+    fn recover(&mut self, name: Option<Name>) -> Result<(), TpmError> {
         if !self.tcti.keeps_objects() || self.stuck {
             return Ok(());
         }
         let until = self.deadline.for_cleanup();
-        self.connect(until)?;
-        self.sweep(until)
-    }
-
-    /// Passes an error on, after cleaning up what it may have left.
-    fn cleaned_up(&mut self, error: TpmError) -> TpmError {
-        if self.link.is_none() {
-            // The first error tells more than one of the attempt to clean up.
-            let _ = self.recover();
+        let mut result = Ok(());
+        for _ in 0..Self::RECOVERIES {
+            result = self.reconnect_and_sweep(name, until);
+            if result.is_ok() {
+                break;
+            }
         }
-        error
+        result
     }
-}
 
-fn malformed(command: Command, what: String) -> TpmError {
-    TpmError::Malformed { command, what }
-}
+    fn reconnect_and_sweep(&mut self, name: Option<Name>, until: Instant) -> Result<(), TpmError> {
+        self.connect(until)?;
+        let name = match name.or_else(|| self.remembered()) {
+            Some(name) => name,
+            // One more root key tells the Name, and is swept with the rest.
+            None => self.created_root(until)?.name,
+        };
+        self.sweep(name, until)
+    }
 
-impl Tpm for Direct {
-    fn create_root(&mut self) -> Result<LoadedRoot, TpmError> {
-        let until = self.deadline.for_work();
+    fn created_root(&mut self, until: Instant) -> Result<LoadedRoot, TpmError> {
         let command = Command::CreatePrimary;
-        let length = self
-            .run(command, commands::create_primary(), until)
-            .map_err(|error| self.cleaned_up(error))?;
+        let length = self.run(command, commands::create_primary(), until)?;
         let response = &self.response[..length];
         let handle = commands::handle(response).map_err(|what| malformed(command, what))?;
         match commands::root_name(response) {
@@ -225,6 +232,29 @@ impl Tpm for Direct {
                 Err(malformed(command, what))
             }
         }
+    }
+}
+
+fn malformed(command: Command, what: String) -> TpmError {
+    TpmError::Malformed { command, what }
+}
+
+impl Tpm for Direct {
+    fn create_root(&mut self) -> Result<LoadedRoot, TpmError> {
+        let result = self.created_root(self.deadline.for_work());
+        match &result {
+            Ok(root) => {
+                if let Some(turn) = &self.turn {
+                    turn.remember(root.name);
+                }
+            }
+            Err(_) if self.link.is_none() => {
+                // The first error tells more than one of the attempt to clean up.
+                let _ = self.recover(None);
+            }
+            Err(_) => {}
+        }
+        result
     }
 
     fn hmac(
@@ -254,13 +284,13 @@ impl Tpm for Direct {
 
     fn flush(&mut self, root: LoadedRoot) -> Result<(), TpmError> {
         if self.link.is_none() {
-            return self.recover();
+            return self.recover(Some(root.name));
         }
         let until = self.deadline.for_cleanup();
         let flush = commands::flush_context(root.handle);
         match self.run(Command::FlushContext, flush, until) {
             Ok(_) => Ok(()),
-            Err(error) if self.link.is_none() => self.recover().map_err(|_| error),
+            Err(error) if self.link.is_none() => self.recover(Some(root.name)).map_err(|_| error),
             Err(error) => Err(error),
         }
     }
