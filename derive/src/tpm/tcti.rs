@@ -60,7 +60,11 @@ impl Tcti {
         let place = self.to_string().replace("tpmrm", "tpm");
         let digest = Sha256::digest(place.as_bytes());
         let (short, _) = digest.split_first_chunk().expect("32 bytes hold 8");
-        format!("tpm-{:016x}.lock", u64::from_be_bytes(*short))
+        let kind = match self {
+            Self::Device(_) => "device",
+            Self::SwtpmUnix(_) | Self::SwtpmTcp(_) => "swtpm",
+        };
+        format!("{kind}-{:016x}.lock", u64::from_be_bytes(*short))
     }
 }
 

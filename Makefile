@@ -1,0 +1,33 @@
+# SPDX-License-Identifier: Apache-2.0 OR MIT
+
+# Where `make install` puts things.
+PREFIX ?= /usr
+DESTDIR ?=
+
+.PHONY: build demo demo-host test ci deps install uninstall clean
+
+build: ## what is shipped, into target/dist
+	scripts/build.sh
+
+demo: demo-host ## the whole way of a key, before your eyes (needs root or sudo)
+
+demo-host: deps build
+	scripts/demo-host.sh
+
+test: deps ## everything that can be tested here
+	scripts/test.sh
+
+ci: deps ## everything, and nothing may be left out
+	scripts/ci.sh
+
+deps: ## installs what is missing
+	scripts/deps.sh
+
+install: ## the callout, tdk and their configuration
+	scripts/install.sh '$(DESTDIR)' '$(PREFIX)'
+
+uninstall: ## removes them, but for a configuration that was changed
+	scripts/uninstall.sh '$(DESTDIR)' '$(PREFIX)'
+
+clean:
+	cargo clean

@@ -1,0 +1,51 @@
+#!/bin/sh
+# Installs what building and testing needs and is missing. Fails, naming it, if
+# it may not or can't.
+set -eu
+
+rust=1.95
+missing=
+
+# command, Debian package
+while read -r command package; do
+    command -v "$command" >/dev/null || [ -x "/usr/sbin/$command" ] ||
+        missing="$missing $package"
+done <<END
+cc gcc
+keyctl keyutils
+request-key keyutils
+swtpm swtpm
+python3 python3-minimal
+setpriv util-linux
+END
+missing=$(printf '%s\n' $missing | sort -u | tr '\n' ' ')
+
+as_root() {
+    if [ "$(id -u)" = 0 ]; then "$@"; else sudo "$@"; fi
+}
+
+if [ -n "${missing% }" ]; then
+    if ! command -v apt-get >/dev/null; then
+        echo "deps: install these (Debian's names): $missing" >&2
+        exit 1
+    fi
+    if [ "$(id -u)" != 0 ] && ! command -v sudo >/dev/null; then
+        echo "deps: run as root: apt-get install $missing" >&2
+        exit 1
+    fi
+    echo "deps: installing $missing"
+    export DEBIAN_FRONTEND=noninteractive
+    as_root apt-get update -qq
+    # shellcheck disable=SC2086
+    as_root apt-get install -qq -y --no-install-recommends $missing >/dev/null
+fi
+
+enough() {
+    command -v cargo >/dev/null &&
+        have=$(cargo --version | cut -d' ' -f2) &&
+        [ "$(printf '%s\n%s\n' "$rust" "$have" | sort -V | head -n 1)" = "$rust" ]
+}
+if ! enough; then
+    echo "deps: Rust $rust or later is missing: install it with rustup (https://rustup.rs)" >&2
+    exit 1
+fi

@@ -1,0 +1,42 @@
+#!/bin/sh
+# install.sh DESTDIR PREFIX: installs the callout, tdk and their configuration.
+# A configuration that is there is kept.
+set -eu
+cd "$(dirname "$0")/.."
+destdir=$1
+prefix=$2
+case "$prefix" in
+/*) ;;
+*)
+    echo "install: PREFIX has to be an absolute path, not '$prefix'" >&2
+    exit 1
+    ;;
+esac
+
+# As root after `make build` by somebody else, there may be no cargo.
+if command -v cargo >/dev/null; then
+    scripts/build.sh
+elif ! [ -x target/dist/key.tpm2_derived ]; then
+    echo "install: run 'make build' first" >&2
+    exit 1
+fi
+
+keep() {
+    if [ -e "$2" ]; then
+        echo "kept $2"
+    else
+        install -D -m 0644 "$1" "$2"
+        echo "installed $2"
+    fi
+}
+
+program=$prefix/sbin/key.tpm2_derived
+install -D -m 0755 target/dist/key.tpm2_derived "$destdir$program"
+install -D -m 0755 target/dist/tdk "$destdir$prefix/bin/tdk"
+echo "installed $destdir$program and $destdir$prefix/bin/tdk"
+
+line=$(mktemp)
+trap 'rm -f "$line"' EXIT
+sed "s|/usr/sbin/key.tpm2_derived|$program|" callout/etc/tpm2-derived.conf >"$line"
+keep "$line" "$destdir/etc/request-key.d/tpm2-derived.conf"
+keep callout/etc/config.toml "$destdir/etc/tdk/config.toml"

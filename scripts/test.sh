@@ -1,0 +1,53 @@
+#!/bin/sh
+# Everything that can be tested here. What can't is said in a line each; with
+# CI=true it is an error.
+set -eu
+cd "$(dirname "$0")/.."
+
+not_run=
+skip() {
+    if [ "${CI:-}" = true ]; then
+        echo "error: not run: $1" >&2
+        exit 1
+    fi
+    not_run="${not_run}not run: $1
+"
+}
+
+# Whether a request made here reaches the /sbin/request-key and the
+# configuration that are here (in a container it does not).
+upcalls_work() {
+    probe=tdk-test-$$-probe
+    file=/etc/request-key.d/$probe.conf
+    echo "create user $probe * /bin/keyctl instantiate %k yes %S" >"$file" || return 1
+    answer=$(keyctl session - sh -c \
+        'keyctl pipe "$(keyctl request2 user "$1" x @s)"' sh "$probe" 2>/dev/null) || true
+    rm -f "$file"
+    [ "$answer" = yes ]
+}
+
+packages=--workspace
+features=
+if [ "$(id -u)" != 0 ]; then
+    skip "requests on the live kernel (they need root)"
+elif ! [ -r /proc/keys ]; then
+    skip "requests on the live kernel (this one has no key retention service)"
+elif ! upcalls_work; then
+    skip "requests on the live kernel (upcalls don't reach this system; is it a container?)"
+else
+    features=tdk-tests/live
+fi
+
+locks_before=$(ls /run/tdk 2>/dev/null || true)
+cargo test --locked $packages ${features:+--features $features}
+python3 -W error -m unittest discover -s tests/oracle
+
+# Each software TPM had a lock; none of them is needed again.
+for lock in /run/tdk/swtpm-*.lock; do
+    case "$locks_before" in
+    *"${lock##*/}"*) ;;
+    *) rm -f "$lock" ;;
+    esac
+done
+
+printf '%s' "$not_run"

@@ -1,0 +1,20 @@
+#!/bin/sh
+# uninstall.sh DESTDIR PREFIX: removes what install.sh put there, but for a
+# configuration that was changed.
+set -eu
+cd "$(dirname "$0")/.."
+destdir=$1
+prefix=$2
+
+rm -f "$destdir$prefix/sbin/key.tpm2_derived" "$destdir$prefix/bin/tdk"
+
+# Without the program the line only makes requests fail.
+rm -f "$destdir/etc/request-key.d/tpm2-derived.conf"
+
+config=$destdir/etc/tdk/config.toml
+if [ -e "$config" ] && ! cmp -s callout/etc/config.toml "$config"; then
+    echo "kept $config"
+else
+    rm -f "$config"
+    rmdir "$destdir/etc/tdk" 2>/dev/null || true
+fi
