@@ -86,8 +86,9 @@ impl Subject {
     ///
     /// # Errors
     ///
-    /// [`IdentityError::Path`] unless it is absolute, has at most 4095 bytes,
-    /// none of them 0, and does not end in ` (deleted)`.
+    /// [`IdentityError::Path`] unless it is absolute and canonical (no component
+    /// is empty, `.` or `..`), has at most 4095 bytes, none of them 0, and does
+    /// not end in ` (deleted)`.
     pub fn path(path: &[u8]) -> Result<Self, IdentityError> {
         Self::check_path(path)
             .then(|| Self::Path(path.to_vec()))
@@ -98,10 +99,10 @@ impl Subject {
     ///
     /// # Errors
     ///
-    /// [`IdentityError::Cgroup`] for `/` alone, and for what
-    /// [`Subject::path`] would not take as a path either.
+    /// [`IdentityError::Cgroup`] for what [`Subject::path`] would not take as a
+    /// path either; `/` alone is such.
     pub fn cgroup(path: &[u8]) -> Result<Self, IdentityError> {
-        (Self::check_path(path) && path != b"/")
+        Self::check_path(path)
             .then(|| Self::Cgroup(path.to_vec()))
             .ok_or_else(|| IdentityError::Cgroup(Quoted::new(path)))
     }
@@ -119,7 +120,11 @@ impl Subject {
     }
 
     fn check_path(path: &[u8]) -> bool {
-        path.starts_with(b"/")
+        let canonical = |path: &[u8]| {
+            path.split(|&byte| byte == b'/')
+                .all(|part| !matches!(part, b"" | b"." | b".."))
+        };
+        path.strip_prefix(b"/").is_some_and(canonical)
             && path.len() <= Self::MOST
             && !path.contains(&0)
             && !path.ends_with(b" (deleted)")
@@ -311,13 +316,13 @@ impl fmt::Display for IdentityError {
         match self {
             Self::Path(path) => write!(
                 f,
-                "{path} can't be an executable's identity: it takes an absolute path of at most \
-                 4095 bytes that does not end in ' (deleted)'"
+                "{path} can't be an executable's identity: it takes an absolute, canonical path of \
+                 at most 4095 bytes that does not end in ' (deleted)'"
             ),
             Self::Cgroup(path) => write!(
                 f,
-                "{path} can't be a cgroup's identity: it takes an absolute path of at most 4095 \
-                 bytes below / that does not end in ' (deleted)'"
+                "{path} can't be a cgroup's identity: it takes an absolute path below / of at most \
+                 4095 bytes that does not end in ' (deleted)'"
             ),
             Self::Verity(algorithm, length) => write!(
                 f,

@@ -135,11 +135,23 @@ def parse_request(key_type: str, description: bytes, info: bytes) -> Request:
     )
 
 
+def check_path(what: str, path: bytes) -> None:
+    """Section 2, table: what a path or cgroup value may look like."""
+    if not path.startswith(b"/") or any(
+        part in (b"", b".", b"..") for part in path[1:].split(b"/")
+    ):
+        raise ValueError(f"{what} is not absolute and canonical")
+    if b"\0" in path or path.endswith(b" (deleted)"):
+        raise ValueError(f"{what} has a byte 0 or ends in ' (deleted)'")
+
+
 def check_value(kind: int, value: bytes) -> None:
-    """Section 2, table: the sizes an identity value may have."""
+    """Section 2, table: the sizes and forms an identity value may have."""
     size = len(value)
     if kind == 1 and not 1 <= size <= 4095:
         raise ValueError(f"path has {size} bytes, not 1 to 4095")
+    if kind in (1, 4):
+        check_path("path" if kind == 1 else "cgroup path", value)
     if kind == 2 and size != 32:
         raise ValueError(f"csum value has {size} bytes, not 32")
     if kind == 3 and size != 0:

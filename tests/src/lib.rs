@@ -27,3 +27,16 @@ pub fn assert_no_handles(tpm: &tdk_simulator::Swtpm) {
     let handles = tpm.transient_handles().unwrap();
     assert!(handles.is_empty(), "left in the TPM: {handles:x?}");
 }
+
+/// Says that something can't be tested on this machine; with `CI=true` it is an
+/// error.
+pub fn not_run(what: &str) {
+    use std::io::Write;
+    assert_ne!(
+        std::env::var("CI").as_deref(),
+        Ok("true"),
+        "not run: {what}"
+    );
+    // Past what the test runner captures.
+    let _ = writeln!(std::io::stderr(), "not run: {what}");
+}

@@ -73,7 +73,12 @@ impl Random {
             "path" | "cgroup" => {
                 let any = 1 + self.below(200);
                 let length = self.one_of(&[1, any, 4094]);
-                [b"/", &self.bytes(length)[..]].concat()
+                let mut name = self.bytes(length);
+                // One component, and an unusual one.
+                for byte in &mut name {
+                    *byte = if b"/.)".contains(byte) { b'x' } else { *byte };
+                }
+                [b"/", &name[..]].concat()
             }
             "csum" => self.bytes(32),
             "verity" if self.below(2) == 0 => [&[0, 1], &self.bytes(32)[..]].concat(),

@@ -12,7 +12,7 @@ use std::io::{self, Read};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::Path;
 
-use rustix::fs::{CWD, FileType, Mode, OFlags, Stat, fstat, openat, readlinkat};
+use rustix::fs::{CWD, Dir, FileType, Mode, OFlags, Stat, fstat, openat, readlinkat};
 use rustix::io::Errno;
 use sha2::{Digest, Sha256};
 use tpm_derived_keys::identity::{Kind, Subject};
@@ -35,10 +35,11 @@ pub(crate) struct Asker {
 }
 
 impl Asker {
-    /// The thread that waits for key `serial`.
-    pub(crate) fn of_key(serial: i32) -> Result<Self, AskerError> {
+    /// The thread that waits for key `serial`, whose authorisation key is one of
+    /// `candidates`.
+    pub(crate) fn of_key(serial: i32, candidates: &[i32]) -> Result<Self, AskerError> {
         let keys = std::fs::read(Path::new(PROC).join("keys")).map_err(AskerError::ProcKeys)?;
-        match proc_keys::asker_of(serial, &keys) {
+        match proc_keys::asker_of(serial, candidates, &keys) {
             proc_keys::Asker::Thread(thread) => Self::of_thread(thread),
             proc_keys::Asker::Nobody => Err(AskerError::Nobody(serial)),
             proc_keys::Asker::Disputed => Err(AskerError::Disputed(serial)),
@@ -62,25 +63,21 @@ impl Asker {
         self.thread
     }
 
-    /// What its executable is called where it runs, for the log only.
-    pub(crate) fn shown_executable(&self) -> Vec<u8> {
-        self.link().unwrap_or_default()
+    /// What its executable is called where it runs, for the log; and whether
+    /// that is what the file is called here.
+    pub(crate) fn shown_executable(&self) -> (Vec<u8>, bool) {
+        let name = self.link().ok().flatten().unwrap_or_default();
+        let executable = self.executable();
+        let known = executable.is_ok_and(|executable| {
+            executable.name.as_ref() == Some(&name) && executable.has_its_name_here().is_ok()
+        });
+        (name, known)
     }
 
     /// Makes sure that the thread runs as `uid`, in the initial user namespace,
-    /// and is nobody's puppet.
-    pub(crate) fn check(&self, uid: u32) -> Result<(), AskerError> {
-        let mut status = String::new();
-        let file = openat(
-            &self.directory,
-            "status",
-            OFlags::RDONLY | OFlags::CLOEXEC,
-            Mode::empty(),
-        );
-        file.map_err(io::Error::from)
-            .and_then(|file| File::from(file).read_to_string(&mut status))
-            .map_err(|_| AskerError::Gone(self.thread))?;
-
+    /// and that its process is nobody's puppet.
+    pub(crate) fn check(self, uid: u32) -> Result<Checked, AskerError> {
+        let status = self.read("status")?;
         let fsuid = field(&status, "Uid:", 3).ok_or(AskerError::Status)?;
         if fsuid != uid {
             return Err(AskerError::Uid {
@@ -88,51 +85,69 @@ impl Asker {
                 thread: fsuid,
             });
         }
-        match field(&status, "TracerPid:", 0).ok_or(AskerError::Status)? {
-            0 => {}
-            tracer => return Err(AskerError::Traced(tracer)),
-        }
+        self.check_tracers(&status)?;
         let its = readlinkat(&self.directory, "ns/user", Vec::new())
-            .map_err(|_| AskerError::Gone(self.thread))?;
+            .map_err(|error| self.error(error))?;
         let initial = readlinkat(CWD, format!("{PROC}/self/ns/user"), Vec::new())
             .map_err(|_| AskerError::Status)?;
         if its != initial {
             return Err(AskerError::UserNamespace);
         }
+        Ok(Checked(self))
+    }
+
+    /// Makes sure that no thread of its process is traced.
+    fn check_tracers(&self, status: &str) -> Result<(), AskerError> {
+        let check = |status: &str| match field(status, "TracerPid:", 0) {
+            Some(0) => Ok(()),
+            Some(tracer) => Err(AskerError::Traced(tracer)),
+            None => Err(AskerError::Status),
+        };
+        check(status)?;
+        let tasks = openat(
+            &self.directory,
+            "task",
+            OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC,
+            Mode::empty(),
+        )
+        .map_err(|error| self.error(error))?;
+        for task in Dir::read_from(tasks).map_err(|error| self.error(error))? {
+            let task = task.map_err(|error| self.error(error))?;
+            let name = task.file_name().to_string_lossy();
+            if name.starts_with('.') {
+                continue;
+            }
+            match self.read(&format!("task/{name}/status")) {
+                Ok(status) => check(&status)?,
+                // A thread that has ended is not traced any more.
+                Err(AskerError::Gone(_)) => {}
+                Err(error) => return Err(error),
+            }
+        }
         Ok(())
     }
 
-    /// What it can be known by.
-    pub(crate) fn subject(&self, kind: Kind) -> Result<Subject, AskerError> {
-        match kind {
-            Kind::Id => Ok(Subject::Id),
-            Kind::Path => self.with_executable(|executable| {
-                executable.is_what_its_name_names_here()?;
-                Subject::path(&executable.name).map_err(|_| AskerError::Name)
-            }),
-            Kind::Csum => self.with_executable(|executable| {
-                executable
-                    .sha256()
-                    .map(Subject::Csum)
-                    .map_err(AskerError::Read)
-            }),
-            Kind::Cgroup | Kind::Verity => Err(AskerError::NotServed(kind)),
+    /// A file of the thread's directory. Names of threads need not be text.
+    fn read(&self, name: &str) -> Result<String, AskerError> {
+        let file = openat(
+            &self.directory,
+            name,
+            OFlags::RDONLY | OFlags::CLOEXEC,
+            Mode::empty(),
+        )
+        .map_err(|error| self.error(error))?;
+        let mut content = Vec::new();
+        match File::from(file).read_to_end(&mut content) {
+            Ok(_) => Ok(String::from_utf8_lossy(&content).into_owned()),
+            Err(error) => Err(self.error(Errno::from_io_error(&error).unwrap_or(Errno::IO))),
         }
     }
 
-    /// Opens the executable, takes something from it, and makes sure that it is
-    /// still the same afterwards.
-    fn with_executable<T>(
-        &self,
-        take: impl FnOnce(&Executable) -> Result<T, AskerError>,
-    ) -> Result<T, AskerError> {
-        let executable = self.executable()?;
-        let taken = take(&executable)?;
-        let again = self.executable()?;
-        if again != executable || Version::of(&executable.handle)? != executable.version {
-            return Err(AskerError::Changed);
+    fn error(&self, error: Errno) -> AskerError {
+        match error {
+            Errno::SRCH | Errno::NOENT => AskerError::Gone(self.thread),
+            other => AskerError::Read(other.into()),
         }
-        Ok(taken)
     }
 
     fn executable(&self) -> Result<Executable, AskerError> {
@@ -144,12 +159,12 @@ impl Asker {
         )
         .map_err(|error| match error {
             Errno::NOENT => AskerError::NoExecutable,
-            Errno::SRCH => AskerError::Gone(self.thread),
-            other => AskerError::Read(other.into()),
+            other => self.error(other),
         })?;
         let name = self.link()?;
         let version = Version::of(&handle)?;
-        if version.links == 0 || name.ends_with(DELETED) {
+        let deleted = name.as_ref().is_some_and(|name| name.ends_with(DELETED));
+        if version.links == 0 || deleted {
             return Err(AskerError::Deleted);
         }
         Ok(Executable {
@@ -159,13 +174,49 @@ impl Asker {
         })
     }
 
-    fn link(&self) -> Result<Vec<u8>, AskerError> {
-        readlinkat(&self.directory, "exe", Vec::new())
-            .map(std::ffi::CString::into_bytes)
-            .map_err(|error| match error {
-                Errno::NOENT => AskerError::NoExecutable,
-                _ => AskerError::Gone(self.thread),
-            })
+    /// The executable's path as its own mount namespace has it; nothing if that
+    /// is longer than the kernel can tell.
+    fn link(&self) -> Result<Option<Vec<u8>>, AskerError> {
+        match readlinkat(&self.directory, "exe", Vec::new()) {
+            Ok(name) => Ok(Some(name.into_bytes())),
+            Err(Errno::NAMETOOLONG) => Ok(None),
+            Err(Errno::NOENT) => Err(AskerError::NoExecutable),
+            Err(error) => Err(self.error(error)),
+        }
+    }
+}
+
+/// An asker that has been checked, and so can be identified.
+#[derive(Debug)]
+pub(crate) struct Checked(Asker);
+
+impl Checked {
+    /// What it can be known by.
+    pub(crate) fn subject(&self, kind: Kind) -> Result<Subject, AskerError> {
+        match kind {
+            Kind::Id => Ok(Subject::Id),
+            Kind::Path => self.with_executable(|executable| {
+                let name = executable.has_its_name_here()?;
+                Subject::path(name).map_err(|_| AskerError::Name)
+            }),
+            Kind::Csum => self.with_executable(|executable| executable.sha256().map(Subject::Csum)),
+            Kind::Cgroup | Kind::Verity => Err(AskerError::NotServed(kind)),
+        }
+    }
+
+    /// Opens the executable, takes something from it, and makes sure that it is
+    /// still the same afterwards.
+    fn with_executable<T>(
+        &self,
+        take: impl FnOnce(&Executable) -> Result<T, AskerError>,
+    ) -> Result<T, AskerError> {
+        let executable = self.0.executable()?;
+        let taken = take(&executable)?;
+        let again = self.0.executable()?;
+        if again != executable || Version::of(&executable.handle)? != executable.version {
+            return Err(AskerError::Changed);
+        }
+        Ok(taken)
     }
 }
 
@@ -179,8 +230,7 @@ fn field(status: &str, name: &str, index: usize) -> Option<u32> {
 #[derive(Debug)]
 struct Executable {
     handle: OwnedFd,
-    /// Its path as its own mount namespace has it.
-    name: Vec<u8>,
+    name: Option<Vec<u8>>,
     version: Version,
 }
 
@@ -191,37 +241,51 @@ impl PartialEq for Executable {
 }
 
 impl Executable {
-    /// Makes sure that its name means the same file here, in the initial mount
-    /// namespace, as where it runs, and is the file's canonical name here. A
-    /// chroot or mount namespace could lend it any name else.
-    fn is_what_its_name_names_here(&self) -> Result<(), AskerError> {
+    /// The longest file that is hashed, in bytes: whoever asks has root read it.
+    const MOST: i64 = 1 << 30;
+
+    /// Its name, after making sure that it means the same file here, in the
+    /// initial mount namespace, as where it runs, and is the file's canonical
+    /// name here. A chroot or mount namespace could lend it any name else.
+    fn has_its_name_here(&self) -> Result<&[u8], AskerError> {
+        let name = self.name.as_deref().ok_or(AskerError::Name)?;
         let here = openat(
             CWD,
-            self.name.as_slice(),
+            name,
             OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC,
             Mode::empty(),
         )
         .map_err(|_| AskerError::Borrowed)?;
         let canonical = readlinkat(CWD, own_link(&here), Vec::new()).map_err(AskerError::read)?;
-        if canonical.as_bytes() != self.name || Version::of(&here)? != self.version {
+        if canonical.as_bytes() != name || Version::of(&here)? != self.version {
             return Err(AskerError::Borrowed);
         }
-        Ok(())
+        Ok(name)
     }
 
     /// SHA-256 of its content, read through the handle.
-    fn sha256(&self) -> io::Result<[u8; 32]> {
-        let mut file = File::open(own_link(&self.handle))?;
+    fn sha256(&self) -> Result<[u8; 32], AskerError> {
+        let size = self.version.size;
+        if size > Self::MOST {
+            return Err(AskerError::TooLarge(size));
+        }
+        let mut file = File::open(own_link(&self.handle)).map_err(AskerError::Read)?;
         let mut hash = Sha256::new();
         let mut buffer = vec![0; 128 * 1024];
-        loop {
+        // A file that grows meanwhile has changed; it is not read to its end.
+        let mut left = size;
+        while left >= 0 {
             match file.read(&mut buffer) {
                 Ok(0) => return Ok(hash.finalize().into()),
-                Ok(count) => hash.update(&buffer[..count]),
+                Ok(count) => {
+                    hash.update(&buffer[..count]);
+                    left -= number(count);
+                }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
+                Err(error) => return Err(AskerError::Read(error)),
             }
         }
+        Err(AskerError::Changed)
     }
 }
 
@@ -292,7 +356,9 @@ pub(crate) enum AskerError {
     Changed,
     /// The executable's path is none that an identity can have.
     Name,
-    /// The executable can't be read.
+    /// The executable has that many bytes, more than are hashed for an asker.
+    TooLarge(i64),
+    /// Something of the asker can't be read.
     Read(io::Error),
     /// This release can't tell that.
     NotServed(Kind),
@@ -317,6 +383,7 @@ impl AskerError {
             | Self::Deleted
             | Self::Borrowed
             | Self::Changed
+            | Self::TooLarge(_)
             | Self::Name => failure::Errno::Refused,
         }
     }
@@ -330,6 +397,7 @@ impl AskerError {
             Self::UserNamespace => "ask from the initial user namespace",
             Self::Deleted | Self::Changed => "restart the program",
             Self::Borrowed => "ask from the initial mount namespace, or with csum instead of path",
+            Self::TooLarge(_) => "ask with path instead of csum",
             Self::NoExecutable | Self::Name => "ask with id instead of path or csum",
             Self::NotServed(_) => "ask with path, csum or id",
             Self::Disputed(_) | Self::Gone(_) | Self::Status | Self::Read(_) => "",
@@ -364,7 +432,12 @@ impl fmt::Display for AskerError {
             ),
             Self::Changed => write!(f, "the asker's executable changed meanwhile"),
             Self::Name => write!(f, "the path of the asker's executable can't be an identity"),
-            Self::Read(error) => write!(f, "can't read the asker's executable: {error}"),
+            Self::TooLarge(size) => write!(
+                f,
+                "the asker's executable has {size} bytes; at most {} are hashed",
+                Executable::MOST
+            ),
+            Self::Read(error) => write!(f, "can't look at the asker: {error}"),
             Self::NotServed(kind) => {
                 write!(f, "this release can't identify askers by {}", kind.word())
             }

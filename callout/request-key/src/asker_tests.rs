@@ -34,8 +34,12 @@ impl Sleeper {
         }
     }
 
-    fn asker(&self) -> Asker {
-        Asker::of_thread(self.child.id()).unwrap()
+    fn asker(&self) -> Checked {
+        let uid = rustix::process::geteuid().as_raw();
+        Asker::of_thread(self.child.id())
+            .unwrap()
+            .check(uid)
+            .unwrap()
     }
 }
 
@@ -123,15 +127,13 @@ fn nobody_there() {
     let asker = Asker::of_thread(child.id()).unwrap();
     child.kill().unwrap();
     child.wait().unwrap();
+    let error = asker.executable().unwrap_err();
+    assert!(
+        matches!(error, AskerError::Gone(_) | AskerError::NoExecutable),
+        "{error}"
+    );
     let uid = rustix::process::geteuid().as_raw();
     assert!(matches!(asker.check(uid), Err(AskerError::Gone(_))));
-    for kind in [Kind::Path, Kind::Csum] {
-        let error = asker.subject(kind).unwrap_err();
-        assert!(
-            matches!(error, AskerError::Gone(_) | AskerError::NoExecutable),
-            "{error}"
-        );
-    }
     let error = Asker::of_thread(u32::MAX).unwrap_err();
     assert!(matches!(error, AskerError::Gone(_)), "{error}");
 }
@@ -146,10 +148,59 @@ fn the_uid_has_to_be_the_threads() {
 
 #[test]
 fn what_it_cannot_tell_yet() {
+    let uid = rustix::process::geteuid().as_raw();
+    let me = me().check(uid).unwrap();
     for kind in [Kind::Cgroup, Kind::Verity] {
-        let error = me().subject(kind).unwrap_err();
+        let error = me.subject(kind).unwrap_err();
         assert_eq!(error.errno(), failure::Errno::Malformed);
     }
+}
+
+#[test]
+fn a_program_that_is_too_large_to_hash() {
+    let sleeper = Sleeper::named("large");
+    // A sparse file of the same program.
+    let large = sleeper.path.with_file_name("sparse");
+    copy_of_sleep(&large);
+    let truncated = Command::new("truncate")
+        .args(["-s", "2G"])
+        .arg(&large)
+        .status();
+    assert!(truncated.unwrap().success());
+    let mut child = Command::new(&large).arg("600").spawn().unwrap();
+    let uid = rustix::process::geteuid().as_raw();
+    let asker = Asker::of_thread(child.id()).unwrap().check(uid).unwrap();
+    let error = asker.subject(Kind::Csum).unwrap_err();
+    assert!(matches!(error, AskerError::TooLarge(_)), "{error}");
+    asker.subject(Kind::Path).unwrap();
+    child.kill().unwrap();
+    child.wait().unwrap();
+}
+
+#[test]
+fn a_name_that_is_no_text() {
+    // Programs cut their threads' names at 15 bytes, in the middle of letters.
+    let script = "import ctypes, time
+ctypes.CDLL(None).prctl(15, b'thread-caf\\xc3')
+print('ready', flush=True)
+time.sleep(600)";
+    let mut child = Command::new("python3")
+        .args(["-c", script])
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut ready = [0; 6];
+    child
+        .stdout
+        .as_mut()
+        .unwrap()
+        .read_exact(&mut ready)
+        .unwrap();
+    let uid = rustix::process::geteuid().as_raw();
+    let result = Asker::of_thread(child.id()).unwrap().check(uid);
+    child.kill().unwrap();
+    child.wait().unwrap();
+    result.unwrap();
 }
 
 #[test]

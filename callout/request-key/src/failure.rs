@@ -3,7 +3,7 @@
 
 use std::fmt;
 
-use tpm_derived_keys::config::ConfigError;
+use tpm_derived_keys::config::{ConfigError, LogLevel};
 use tpm_derived_keys::identity::IdentityError;
 use tpm_derived_keys::policy::Refusal;
 use tpm_derived_keys::request::RequestError;
@@ -47,6 +47,22 @@ impl Errno {
         }
     }
 
+    /// What it is called in the log.
+    pub(crate) fn decision(self) -> &'static str {
+        match self {
+            Self::Refused | Self::Malformed => "refused",
+            Self::NoTpm | Self::Later | Self::Failed => "failed",
+        }
+    }
+
+    /// How much it matters.
+    pub(crate) fn level(self) -> LogLevel {
+        match self {
+            Self::Refused | Self::Malformed => LogLevel::Warning,
+            Self::NoTpm | Self::Later | Self::Failed => LogLevel::Error,
+        }
+    }
+
     /// For how many seconds the kernel is to repeat the answer without asking
     /// us again: longer for what will not change by itself.
     pub(crate) fn lifetime(self) -> u32 {
@@ -63,7 +79,6 @@ pub struct Failure {
     errno: Errno,
     message: String,
     hint: &'static str,
-    tpm_is_silent: bool,
 }
 
 impl Failure {
@@ -73,18 +88,12 @@ impl Failure {
             errno,
             message: message.to_string(),
             hint,
-            tpm_is_silent: false,
         }
     }
 
     /// What the asker gets.
     pub fn errno(&self) -> Errno {
         self.errno
-    }
-
-    /// Whether a command may still be running in the TPM.
-    pub(crate) fn tpm_is_silent(&self) -> bool {
-        self.tpm_is_silent
     }
 }
 
@@ -133,11 +142,7 @@ impl From<TpmError> for Failure {
             Cause::Busy => Errno::Later,
             Cause::Other => Errno::Failed,
         };
-        Self {
-            tpm_is_silent: matches!(error, TpmError::Deadline { .. }),
-            hint: error.hint(),
-            message: error.to_string(),
-            errno,
-        }
+        let hint = error.hint();
+        Self::new(errno, error, hint)
     }
 }

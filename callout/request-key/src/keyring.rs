@@ -33,6 +33,12 @@ impl UnderConstruction {
         serial.parse().ok()
     }
 
+    /// The keys in this program's session keyring, where the kernel has put the
+    /// authorisation key.
+    pub(crate) fn keys_of_this_session() -> Vec<i32> {
+        sys::keys_in(SESSION).unwrap_or_default()
+    }
+
     /// Assumes the authority to complete a key.
     ///
     /// The authority is the calling thread's, and that of threads it starts

@@ -17,6 +17,13 @@ use tpm_derived_keys::config::LogLevel;
 const SOCKET: &str = "/dev/log";
 const KERNEL: &str = "/dev/kmsg";
 
+/// A record of the kernel's log has at most 1024 bytes, with what the kernel
+/// puts before it.
+const KERNEL_MOST: usize = 900;
+
+/// As many bytes of one value as a line bears.
+const VALUE_MOST: usize = 256;
+
 /// `LOG_AUTHPRIV`.
 const FACILITY: u8 = 10 << 3;
 
@@ -37,12 +44,24 @@ pub(crate) fn line(threshold: LogLevel, level: LogLevel, text: &str) {
         std::process::id()
     );
     if send(&line).is_err() {
-        // A record of the kernel's log ends where its write ends.
+        let record = kernel_record(line);
         let _ = File::options()
             .write(true)
             .open(KERNEL)
-            .and_then(|mut file| file.write_all(line.as_bytes()));
+            .and_then(|mut file| file.write_all(record.as_bytes()));
     }
+}
+
+/// The line as the kernel's log takes it: longer ones it refuses, and until a
+/// newline it waits for more.
+fn kernel_record(mut line: String) -> String {
+    // The text is ASCII, so any byte is a character.
+    if line.len() > KERNEL_MOST {
+        line.truncate(KERNEL_MOST - 3);
+        line.push_str("...");
+    }
+    line.push('\n');
+    line
 }
 
 fn send(line: &str) -> std::io::Result<usize> {
@@ -63,10 +82,14 @@ impl Fields {
         self
     }
 
-    /// A value that may contain anything: quoted and escaped.
+    /// A value that may contain anything: quoted, escaped and cut.
     pub(crate) fn add_bytes(&mut self, name: &str, value: &[u8]) -> &mut Self {
         // Between double quotes, single ones are harmless.
-        let value = value.escape_ascii().to_string().replace("\\'", "'");
+        let mut value = value.escape_ascii().to_string().replace("\\'", "'");
+        if value.len() > VALUE_MOST {
+            value.truncate(VALUE_MOST);
+            value.push_str("...");
+        }
         self.add(name, format_args!("\"{value}\""))
     }
 
@@ -86,5 +109,18 @@ mod tests {
             .add("key", 7)
             .add_bytes("id", b"a\n\"b\" c='d'\\\xff\0");
         assert_eq!(fields.as_str(), r#"key=7 id="a\n\"b\" c='d'\\\xff\x00""#);
+    }
+
+    #[test]
+    fn lines_that_the_kernel_takes() {
+        let mut fields = Fields::default();
+        fields
+            .add_bytes("id", &[0xFF; 255])
+            .add_bytes("exe", &[b'x'; 4095]);
+        assert!(fields.as_str().len() < 2 * (VALUE_MOST + 16));
+        assert_eq!(kernel_record("short".into()), "short\n");
+        let record = kernel_record("x".repeat(5000));
+        assert_eq!(record.len(), KERNEL_MOST + 1);
+        assert!(record.ends_with("x...\n"));
     }
 }

@@ -10,8 +10,11 @@
 //!
 //! Descriptions of other keys stand in the same file as they are, newlines and
 //! all, so anybody who can show us a key of theirs can show us a line of their
-//! making. The true line is always there too: more than one that fits means
-//! that somebody plays tricks, and then nobody is believed.
+//! making. U's number is no secret (it is among request-key's arguments), but
+//! A's is: only the asker's own user can see A. So a line has to begin with the
+//! number of a key in our session keyring, where the kernel has put A. The true
+//! line is always there too: more than one that fits means that somebody of the
+//! same user plays tricks, and then nobody is believed.
 
 /// What the file says about a key under construction.
 #[derive(Debug, PartialEq, Eq)]
@@ -24,11 +27,12 @@ pub(crate) enum Asker {
     Disputed,
 }
 
-/// Finds the thread that waits for key `serial`.
-pub(crate) fn asker_of(serial: i32, proc_keys: &[u8]) -> Asker {
+/// Finds the thread that waits for key `serial`, whose authorisation key is one
+/// of `candidates`.
+pub(crate) fn asker_of(serial: i32, candidates: &[i32], proc_keys: &[u8]) -> Asker {
     let mut claims = proc_keys
         .split(|&byte| byte == b'\n')
-        .filter_map(|line| claim(serial, line));
+        .filter_map(|line| claim(serial, candidates, line));
     match (claims.next(), claims.next()) {
         (None, _) => Asker::Nobody,
         (Some(thread), None) => Asker::Thread(thread),
@@ -37,17 +41,18 @@ pub(crate) fn asker_of(serial: i32, proc_keys: &[u8]) -> Asker {
 }
 
 /// The thread that this line says waits for key `serial`.
-fn claim(serial: i32, line: &[u8]) -> Option<u32> {
+fn claim(serial: i32, candidates: &[i32], line: &[u8]) -> Option<u32> {
     let line = std::str::from_utf8(line).ok()?;
     let words: Vec<&str> = line.split_ascii_whitespace().collect();
     // serial, flags, usage, "perm" or a time, permissions, uid, gid, type (cut
     // to nine characters), key, pid, ci. A timeout takes the place of "perm".
-    let [_, _, _, _, _, _, _, ".request_", key, pid, ci] = words[..] else {
+    let [authorisation, _, _, _, _, _, _, ".request_", key, pid, ci] = words[..] else {
         return None;
     };
     ci.strip_prefix("ci:")?;
-    let key = u32::from_str_radix(key.strip_prefix("key:")?, 16).ok()?;
-    (key == serial.cast_unsigned()).then_some(())?;
+    let hex = |word| u32::from_str_radix(word, 16).ok().map(u32::cast_signed);
+    candidates.contains(&hex(authorisation)?).then_some(())?;
+    (hex(key.strip_prefix("key:")?)? == serial).then_some(())?;
     pid.strip_prefix("pid:")?.parse().ok()
 }
 
@@ -56,6 +61,7 @@ mod tests {
     use super::*;
 
     const U: i32 = 0x0151_7d15;
+    const A: i32 = 0x1207_c26e;
     const OTHERS: &str = "\
 06e19312 I------     1 perm 0f0b0000     0     0 keyring   .blacklist: empty
 0cdc2027 I------     6 perm 1b010000     0     0 .request_ key:209d9046 pid:3084 ci:7
@@ -66,7 +72,7 @@ mod tests {
         "1207c26e I------    10 perm 1b010000     0     0 .request_ key:1517d15 pid:270 ci:2\n";
 
     fn asker(text: &str) -> Asker {
-        asker_of(U, text.as_bytes())
+        asker_of(U, &[A], text.as_bytes())
     }
 
     #[test]
@@ -84,11 +90,19 @@ mod tests {
     #[test]
     fn a_line_from_a_description_gets_nobody_a_key() {
         let planted = "2b2b2b2b I--Q---     1 perm 3f3f3f3f  1000  1000 user      x\n\
-             1207c26f I------    10 perm 1b010000     0     0 .request_ key:1517d15 pid:1 ci:2\n";
+             1207c26e I------    10 perm 1b010000     0     0 .request_ key:1517d15 pid:1 ci:2\n";
         assert_eq!(asker(&format!("{planted}{OURS}")), Asker::Disputed);
         assert_eq!(asker(&format!("{OURS}{planted}")), Asker::Disputed);
         // Not even a repetition of the truth.
         assert_eq!(asker(&format!("{OURS}{OURS}")), Asker::Disputed);
+    }
+
+    #[test]
+    fn who_does_not_know_the_authorisation_key_can_not_even_dispute() {
+        let planted = "2b2b2b2b I--Q---     1 perm 3f3f3f3f  1000  1000 user      x\n\
+             1207c26f I------    10 perm 1b010000     0     0 .request_ key:1517d15 pid:1 ci:2\n";
+        assert_eq!(asker(&format!("{planted}{OURS}")), Asker::Thread(270));
+        assert_eq!(asker(planted), Asker::Nobody);
     }
 
     #[test]
@@ -103,6 +117,6 @@ mod tests {
         ] {
             assert_eq!(asker(line), Asker::Nobody, "{line}");
         }
-        assert_eq!(asker_of(U, b"\xff\xfe\n\xff"), Asker::Nobody);
+        assert_eq!(asker_of(U, &[A], b"\xff\xfe\n\xff"), Asker::Nobody);
     }
 }

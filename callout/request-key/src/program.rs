@@ -28,8 +28,10 @@ pub struct Request<'a> {
     key: UnderConstruction,
     watch: Watch,
     /// For the log.
-    asker: Option<(u32, Vec<u8>)>,
+    asker: Option<(u32, (Vec<u8>, bool))>,
     commands: u32,
+    /// A command is still running in the TPM.
+    tpm_is_stuck: bool,
     left_behind: Option<String>,
 }
 
@@ -59,37 +61,51 @@ impl Request<'_> {
         &self.watch
     }
 
-    pub(crate) fn note_asker(&mut self, thread: u32, executable: Vec<u8>) {
+    pub(crate) fn note_asker(&mut self, thread: u32, executable: (Vec<u8>, bool)) {
         self.asker = Some((thread, executable));
     }
 
-    pub(crate) fn note_commands(&mut self, commands: u32) {
+    pub(crate) fn note_tpm(&mut self, commands: u32, is_stuck: bool) {
         self.commands = commands;
+        self.tpm_is_stuck = is_stuck;
     }
 
     pub(crate) fn note_left_behind(&mut self, error: &TpmError) {
         self.left_behind = Some(error.to_string());
     }
 
-    /// The line for the log: all there is to know, but no payload.
-    fn fields(&self, start: Instant) -> Fields {
-        let mut fields = Fields::default();
-        let (key_type, description, _) = self.strings();
-        let key_id = description
-            .strip_prefix(PREFIX.as_bytes())
-            .unwrap_or(description);
-        fields
-            .add("key", self.serial())
-            .add_bytes("type", key_type)
-            .add_bytes("id", key_id)
-            .add_bytes("uid", &self.arguments.uid);
-        if let Some((thread, executable)) = &self.asker {
-            fields.add("tid", thread).add_bytes("exe", executable);
-        }
+    /// The line for the log: all there is to know, but no payload. What others
+    /// can make long stands at the end.
+    fn line(&self, start: Instant, result: &Result<(), Failure>) -> Fields {
         let milliseconds = start.elapsed().as_secs_f64() * 1000.0;
+        let mut fields = Fields::default();
+        fields.add("key", self.serial());
+        match result {
+            Ok(()) => fields.add("decision", "granted"),
+            Err(failure) => fields
+                .add("decision", failure.errno().decision())
+                .add("errno", failure.errno().name()),
+        };
+        let (key_type, description, _) = self.strings();
         fields
             .add("ms", format_args!("{milliseconds:.1}"))
-            .add("tpm_commands", self.commands);
+            .add("tpm_commands", self.commands)
+            .add_bytes("uid", &self.arguments.uid)
+            .add_bytes("type", key_type);
+        if let Some((thread, _)) = &self.asker {
+            fields.add("tid", thread);
+        }
+        if let Err(failure) = result {
+            fields.add_bytes("cause", failure.to_string().as_bytes());
+        }
+        let prefix = PREFIX.as_bytes();
+        let key_id = description.strip_prefix(prefix).unwrap_or(description);
+        fields.add_bytes("id", key_id);
+        if let Some((_, (executable, known))) = &self.asker {
+            // A mount namespace can lend a file any name.
+            let name = if *known { "exe" } else { "exe_calls_itself" };
+            fields.add_bytes(name, executable);
+        }
         fields
     }
 }
@@ -105,7 +121,9 @@ pub fn main_with(serve: impl FnOnce(&mut Request<'_>) -> Result<Payload, Failure
         // By hand; or by request-key in the pipe form, which runs a program
         // that wrote nothing a second time, without arguments (keyutils 1.6.3).
         // That request has been answered and has its line in the log.
-        let _ = std::io::stderr().write_all(USAGE.as_bytes());
+        if UnderConstruction::of_this_session().is_none() {
+            let _ = std::io::stderr().write_all(USAGE.as_bytes());
+        }
         return ExitCode::from(2);
     }
     let arguments = match Invocation::parse(std::env::args_os()) {
@@ -154,14 +172,15 @@ fn complete(
         watch: watch.clone(),
         asker: None,
         commands: 0,
+        tpm_is_stuck: false,
         left_behind: None,
     };
 
-    let cut_short = request.fields(start);
+    let cut_short = Err(Failure::new(Errno::Later, "ended by a signal", "ask again"));
+    let line = request.line(start, &cut_short);
     let watching = watch.start(move || {
-        let failure = Failure::new(Errno::Later, "ended by a signal", "ask again");
-        let _ = key.reject(failure.errno());
-        report(threshold, cut_short, &Err(failure));
+        let _ = key.reject(Errno::Later);
+        log::line(threshold, Errno::Later.level(), line.as_str());
     });
 
     let result = match (faulty, watching) {
@@ -176,23 +195,24 @@ fn complete(
         }
     }
     let result = result.and_then(|payload| deliver(arguments.form, key, &payload));
-    let silent = result.as_ref().is_err_and(Failure::tpm_is_silent);
+    let mut level = LogLevel::Info;
     if let Err(failure) = &result {
-        let rejected = key.reject(failure.errno());
-        if let Err(error) = rejected {
-            log::line(
-                threshold,
-                LogLevel::Error,
-                &format!("key={} can't be rejected: {error}", key.serial()),
-            );
+        level = failure.errno().level();
+        if let Err(error) = key.reject(failure.errno()) {
+            let text = format!("key={} can't be rejected: {error}", key.serial());
+            log::line(threshold, LogLevel::Error, &text);
         }
     }
-    report(threshold, request.fields(start), &result);
+    log::line(threshold, level, request.line(start, &result).as_str());
     if let Some(error) = request.left_behind {
         let text = format!("key={} root key left in the TPM: {error}", key.serial());
         log::line(threshold, LogLevel::Warning, &text);
     }
-    if silent {
+    if let (Form::Pipe, Err(failure)) = (arguments.form, &result) {
+        // request-key(8) passes it on to the log.
+        complain(failure);
+    }
+    if request.tpm_is_stuck {
         sys::leave_files_to_a_child();
     }
     match result {
@@ -238,33 +258,16 @@ fn guarded<T>(work: impl FnOnce() -> Result<T, Failure>) -> Result<T, Failure> {
     })
 }
 
-fn report(threshold: LogLevel, mut fields: Fields, result: &Result<(), Failure>) {
-    let level = match result {
-        Ok(()) => {
-            fields.add("decision", "granted");
-            LogLevel::Info
-        }
-        Err(failure) => {
-            let (decision, level) = match failure.errno() {
-                Errno::Refused | Errno::Malformed => ("refused", LogLevel::Warning),
-                Errno::NoTpm | Errno::Later | Errno::Failed => ("failed", LogLevel::Error),
-            };
-            fields
-                .add("decision", decision)
-                .add("errno", failure.errno().name())
-                .add_bytes("cause", failure.to_string().as_bytes());
-            eprintln_quietly(&failure.to_string());
-            level
-        }
-    };
-    log::line(threshold, level, fields.as_str());
-}
-
 /// Called by hand, or by a line that is wrong: there is no key to complete.
 fn misused(failure: &Failure) -> ExitCode {
-    eprintln_quietly(&failure.to_string());
     log::line(LogLevel::Info, LogLevel::Error, &failure.to_string());
+    complain(failure);
     ExitCode::from(2)
+}
+
+/// To standard error, which may well be closed.
+fn complain(failure: &Failure) {
+    let _ = writeln!(std::io::stderr(), "key.tpm2_derived: {failure}");
 }
 
 fn print(text: &str) -> ExitCode {
@@ -272,11 +275,6 @@ fn print(text: &str) -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(_) => ExitCode::FAILURE,
     }
-}
-
-/// To standard error, which may well be closed.
-fn eprintln_quietly(text: &str) {
-    let _ = writeln!(std::io::stderr(), "key.tpm2_derived: {text}");
 }
 
 #[cfg(test)]

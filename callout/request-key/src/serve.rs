@@ -7,7 +7,8 @@ use tpm_derived_keys::request;
 use tpm_derived_keys::tpm::{Direct, RootKey, Tcti, TpmError};
 
 use crate::asker::Asker;
-use crate::failure::Failure;
+use crate::failure::{Errno, Failure};
+use crate::keyring::UnderConstruction;
 use crate::program::Request;
 
 /// Makes the payload that the asker of `request` is to get.
@@ -16,15 +17,18 @@ use crate::program::Request;
 ///
 /// A [`Failure`] with the errno for the asker.
 pub fn serve(call: &mut Request<'_>) -> Result<Payload, Failure> {
+    // First, so that what is refused has its asker's name in the log.
+    let asker = Asker::of_key(call.serial(), &UnderConstruction::keys_of_this_session());
+    if let Ok(asker) = &asker {
+        call.note_asker(asker.thread(), asker.shown_executable());
+    }
+
     let (key_type, description, callout_info) = call.strings();
     let request = request::Request::parse(key_type, description, callout_info)?;
     request.check_served()?;
 
     let uid = call.uid()?;
-    let asker = Asker::of_key(call.serial())?;
-    call.note_asker(asker.thread(), asker.shown_executable());
-    asker.check(uid)?;
-    let subject = asker.subject(request.kind())?;
+    let subject = asker?.check(uid)?.subject(request.kind())?;
 
     let identified = request.identify(subject, uid, call.config().realm())?;
     let decision = Policy::shipped().decide(identified)?;
@@ -43,7 +47,7 @@ pub fn serve(call: &mut Request<'_>) -> Result<Payload, Failure> {
     }
     unlocked
         .payload()
-        .map_err(|error| Failure::new(crate::failure::Errno::Malformed, error, ""))
+        .map_err(|error| Failure::new(Errno::Malformed, error, ""))
 }
 
 impl Request<'_> {
@@ -57,7 +61,7 @@ impl Request<'_> {
         let mut tpm = Direct::open(tcti, &self.config().patience())?;
         self.watch().holding_tpm(true);
         let result = work(&mut tpm);
-        self.note_commands(tpm.commands());
+        self.note_tpm(tpm.commands(), tpm.is_stuck());
         drop(tpm);
         self.watch().holding_tpm(false);
         result.map_err(Failure::from)

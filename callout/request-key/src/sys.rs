@@ -33,6 +33,34 @@ pub(crate) fn describe(serial: i32) -> io::Result<Vec<u8>> {
     Ok(buffer)
 }
 
+/// `keyctl(KEYCTL_READ)` of a keyring: the serial numbers of the keys in it.
+///
+/// (linux-keyutils looks at each of the keys, and fails if one may not be
+/// looked at.)
+///
+/// # Errors
+///
+/// What the system call says: ENOKEY, EACCES and so on.
+pub(crate) fn keys_in(keyring: i32) -> io::Result<Vec<i32>> {
+    // The keyring of a request has one key; more than these are of no use.
+    let mut serials = vec![0_i32; 64];
+    let size = serials.len() * size_of::<i32>();
+    // SAFETY: KEYCTL_READ writes at most the given number of bytes to the given
+    // address, which is that of a live buffer of that size, and reads nothing.
+    let length = unsafe {
+        libc::syscall(
+            libc::SYS_keyctl,
+            libc::KEYCTL_READ,
+            keyring,
+            serials.as_mut_ptr(),
+            size,
+        )
+    };
+    let length = usize::try_from(length).map_err(|_| io::Error::last_os_error())?;
+    serials.truncate(length.min(size) / size_of::<i32>());
+    Ok(serials)
+}
+
 /// `keyctl(KEYCTL_REJECT)`: makes a key that is under construction a negative
 /// one, which answers with `errno` for `seconds`.
 ///

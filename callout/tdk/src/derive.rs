@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! `tdk derive`.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
@@ -14,7 +15,7 @@ use tpm_derived_keys::{KeyInfo, Payload};
 use zeroize::Zeroizing;
 
 use crate::error::Error;
-use crate::{Place, print};
+use crate::{Place, print, warn};
 
 /// Prints the key that an asker gets from request_key(2)
 ///
@@ -99,7 +100,9 @@ impl Derive {
         let mut tpm = place.open()?;
         let mut root = RootKey::create(&mut tpm)?;
         let identity_key = root.identity_key(&identity.digest())?;
-        root.flush()?;
+        if let Err(error) = root.flush() {
+            warn(&format!("the root key may be left in the TPM: {error}"));
+        }
         drop(tpm);
 
         for request in &requests {
@@ -157,7 +160,11 @@ impl Derive {
             (Kind::Id, None) => Ok(Subject::Id),
             (Kind::Id, Some(_)) => usage("--identity id takes no --value"),
             (_, None) => usage("--value is missing: who is the asker?"),
-            (Kind::Path, Some(path)) => Ok(Subject::path(path)?),
+            (Kind::Path, Some(path)) => {
+                let subject = Subject::path(path)?;
+                warn_of_links(path);
+                Ok(subject)
+            }
             (Kind::Cgroup, Some(path)) => Ok(Subject::cgroup(path)?),
             (Kind::Csum, Some(digest)) => {
                 let mut bytes = [0; 32];
@@ -182,6 +189,19 @@ impl Derive {
                 }
             }
         }
+    }
+}
+
+/// An asker is known by the path without links.
+fn warn_of_links(path: &[u8]) {
+    let path = Path::new(OsStr::from_bytes(path));
+    match path.canonicalize() {
+        Ok(canonical) if canonical != path => warn(&format!(
+            "{} is {} here; no asker is known by a path with links in it",
+            path.display(),
+            canonical.display()
+        )),
+        _ => {}
     }
 }
 

@@ -5,7 +5,9 @@
 //! status: 0 done, 1 failed, 2 called wrongly.
 #![forbid(unsafe_code)]
 
+use std::fs::File;
 use std::io::Write;
+use std::os::fd::AsFd;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -86,7 +88,16 @@ fn main() -> ExitCode {
     }
 }
 
-/// Writes a result. One write, no buffer that would keep a secret.
+/// Writes a result, without a buffer that would keep a secret, or hide that the
+/// disk is full until it is too late to say so.
 fn print(bytes: &[u8]) -> Result<(), Error> {
-    std::io::stdout().write_all(bytes).map_err(Error::Output)
+    let unbuffered = std::io::stdout().as_fd().try_clone_to_owned();
+    unbuffered
+        .and_then(|stdout| File::from(stdout).write_all(bytes))
+        .map_err(Error::Output)
+}
+
+/// Tells what does not keep the command from its result.
+fn warn(text: &str) {
+    let _ = writeln!(std::io::stderr(), "tdk: warning: {text}");
 }

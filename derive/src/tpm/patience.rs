@@ -22,8 +22,8 @@ impl Default for Patience {
     }
 }
 
-/// The `hold` of a [`Patience`], running. The last tenth of it is kept for
-/// cleaning up.
+/// The `hold` of a [`Patience`], running. Its last fifth is kept for flushing,
+/// and half of that for a second try.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Deadline {
     pub(super) limit: Duration,
@@ -40,6 +40,11 @@ impl Deadline {
 
     /// Until when commands may take.
     pub(super) fn for_work(&self) -> Instant {
+        self.start + self.limit * 8 / 10
+    }
+
+    /// Until when flushing may take.
+    pub(super) fn for_flush(&self) -> Instant {
         self.start + self.limit * 9 / 10
     }
 

@@ -203,7 +203,7 @@ if child == 0:
     os._exit(ctypes.get_errno() if key < 0 else 0)
 sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 "#;
-    let output = script(&rule, r#"exec python3 -c "$1" "$2""#, puppet, "x");
+    let output = script(&rule, r#"exec /usr/bin/python3 -c "$1" "$2""#, puppet, "x");
     assert_eq!(output.status.code(), Some(13), "EACCES: {output:?}");
     rule.assert_nothing_left();
 }

@@ -4,6 +4,7 @@
 #![forbid(unsafe_code)]
 #![allow(clippy::unwrap_used)]
 
+mod attacks;
 mod completion;
 mod identity;
 mod load;

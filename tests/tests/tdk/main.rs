@@ -160,6 +160,64 @@ fn formats() {
 }
 
 #[test]
+fn a_key_that_can_not_be_written_is_not_lost_silently() {
+    let tpm = Swtpm::builder().start().unwrap();
+    for format in ["raw", "hex"] {
+        let output = tdk()
+            .args([
+                "derive",
+                "--tcti",
+                &tpm.tcti(),
+                "--what",
+                "32",
+                "--uid",
+                "0",
+            ])
+            .args(["--identity", "id", "--key-id", "x", "--format", format])
+            .stdout(fs::File::options().write(true).open("/dev/full").unwrap())
+            .output()
+            .unwrap();
+        assert!(stderr(&output, 1).contains("can't write to standard output"));
+    }
+}
+
+#[test]
+fn a_path_with_links_is_no_askers() {
+    let tpm = Swtpm::builder().start().unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    let link = directory.path().join("link");
+    std::os::unix::fs::symlink("/usr/bin/keyctl", &link).unwrap();
+    let output = tdk()
+        .args([
+            "derive",
+            "--tcti",
+            &tpm.tcti(),
+            "--what",
+            "32",
+            "--uid",
+            "0",
+        ])
+        .args(["--identity", "path", "--key-id", "x", "--value"])
+        .arg(&link)
+        .output()
+        .unwrap();
+    assert!(output.status.success());
+    let text = String::from_utf8(output.stderr).unwrap();
+    assert!(text.contains("is /usr/bin/keyctl here"), "{text}");
+}
+
+#[test]
+fn what_is_no_device_is_not_written_to() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("file");
+    fs::write(&file, "content").unwrap();
+    let tcti = format!("device:{}", file.display());
+    let text = stderr(&run_tdk(&["root", "--tcti", &tcti]), 1);
+    assert!(text.contains("not a character device"), "{text}");
+    assert_eq!(fs::read_to_string(&file).unwrap(), "content");
+}
+
+#[test]
 fn values_may_begin_with_a_dash() {
     let tpm = Swtpm::builder().start().unwrap();
     let tcti = tpm.tcti();
@@ -251,7 +309,7 @@ fn askers_that_are_described_wrongly() {
         ),
         (
             &["--identity", "path", "--uid", "0", "--value", "x"],
-            "absolute path",
+            "absolute, canonical path",
         ),
         (
             &[

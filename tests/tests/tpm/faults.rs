@@ -93,13 +93,15 @@ fn a_tpm_that_falls_silent() {
             let start = Instant::now();
             let result = derive(&middle.tcti(), SHORT);
             assert!(start.elapsed() < Duration::from_secs(20));
-            // Silence in FlushContext uses up the time for cleaning up as well.
-            if command != cc::FLUSH_CONTEXT {
+            if command == cc::FLUSH_CONTEXT {
+                // The key is there and the root is gone, by the second try.
+                result.unwrap();
+            } else {
                 let error = result.unwrap_err();
                 assert!(matches!(error, TpmError::Deadline { .. }), "{error}");
                 assert_eq!(error.cause(), Cause::Busy);
-                assert_no_handles(&tpm);
             }
+            assert_no_handles(&tpm);
         }
     }
 }
@@ -134,6 +136,8 @@ fn no_tpm() {
 #[test]
 fn slots_that_others_use_are_left_alone() {
     let tpm = Swtpm::builder().start().unwrap();
+    // From here on it is known what the root key is called.
+    derive(&tpm.tcti(), LONG).unwrap();
     // An RSA or ECC key would do as well; this is a KEYEDHASH of another template.
     let mut others = hex::decode(concat!(
         "8002",

@@ -5,7 +5,7 @@ use std::fs::OpenOptions;
 use std::io;
 use std::net::{SocketAddr, TcpStream};
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -145,6 +145,11 @@ fn open_device(path: &Path, until: Instant) -> io::Result<OwnedFd> {
             .custom_flags(flags.bits().cast_signed())
             .open(path)
         {
+            // Nothing is written to what is no device.
+            Ok(file) if !file.metadata()?.file_type().is_char_device() => {
+                let what = "it is not a character device";
+                return Err(io::Error::new(io::ErrorKind::InvalidInput, what));
+            }
             Ok(file) => return Ok(file.into()),
             // Without resource manager the device has one user at a time.
             Err(error) if error.kind() == io::ErrorKind::ResourceBusy => {

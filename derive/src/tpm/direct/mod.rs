@@ -69,6 +69,12 @@ impl Direct {
         self.commands
     }
 
+    /// Whether a command is still running in a device, which then can't be
+    /// closed before the TPM has answered.
+    pub fn is_stuck(&self) -> bool {
+        self.stuck
+    }
+
     fn connect(&mut self, until: Instant) -> Result<(), TpmError> {
         self.link = None;
         let link = Link::open(&self.tcti, until).map_err(|source| TpmError::Open {
@@ -173,13 +179,17 @@ impl Direct {
             commands::handles,
         )?;
         for handle in handles {
-            let found = self.ask(
+            let found = match self.ask(
                 Command::ReadPublic,
                 commands::read_public(handle),
                 until,
                 commands::possible_root,
-            );
-            if matches!(found, Ok(Some(found)) if found == name) {
+            ) {
+                Err(error) if self.link.is_none() => return Err(error),
+                // It is not there any more, or is of a kind that is not known.
+                found => found.unwrap_or(None),
+            };
+            if found == Some(name) {
                 let flush = commands::flush_context(handle);
                 self.run(Command::FlushContext, flush, until)?;
             }
@@ -194,8 +204,15 @@ impl Direct {
 
     /// After a connection broke: leaves no root key behind.
     fn recover(&mut self, name: Option<Name>) -> Result<(), TpmError> {
-        if !self.tcti.keeps_objects() || self.stuck {
+        if !self.tcti.keeps_objects() {
             return Ok(());
+        }
+        if self.stuck {
+            // Nothing more can be sent until the TPM has answered.
+            return Err(TpmError::Deadline {
+                command: Command::FlushContext,
+                limit: self.deadline.limit,
+            });
         }
         let until = self.deadline.for_cleanup();
         let mut result = Ok(());
@@ -286,7 +303,7 @@ impl Tpm for Direct {
         if self.link.is_none() {
             return self.recover(Some(root.name));
         }
-        let until = self.deadline.for_cleanup();
+        let until = self.deadline.for_flush();
         let flush = commands::flush_context(root.handle);
         match self.run(Command::FlushContext, flush, until) {
             Ok(_) => Ok(()),
