@@ -14,6 +14,13 @@ cargo build --locked --release --package tdk-request-key --target "$target" \
     --config "target.$target.rustflags=['-Ctarget-feature=+crt-static']" "$@"
 cargo build --locked --release --package tdk --package tdk-simulator --bins "$@"
 
+# What is there stays until the new one takes its place: it may be in use.
+put() {
+    cmp -s "$1" "$dist/$2" && return
+    install -m 0755 "$1" "$dist/.$2.$$"
+    mv "$dist/.$2.$$" "$dist/$2"
+}
 mkdir -p "$dist"
-install -m 0755 "$built/$target/release/key-tpm2-derived" "$dist/key.tpm2_derived"
-install -m 0755 "$built/release/tdk" "$built/release/tdk-sim" "$dist/"
+put "$built/$target/release/key-tpm2-derived" key.tpm2_derived
+put "$built/release/tdk" tdk
+put "$built/release/tdk-sim" tdk-sim
