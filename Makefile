@@ -4,7 +4,13 @@
 PREFIX ?= /usr
 DESTDIR ?=
 
-.PHONY: build demo demo-host test ci deps install uninstall clean
+# Where rustup puts cargo, for a shell that does not know yet.
+export PATH := $(PATH):$(HOME)/.cargo/bin
+
+.PHONY: help build demo demo-host test ci deps install uninstall clean
+
+help: ## this
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile
 
 build: ## what is shipped, into target/dist
 	scripts/build.sh

@@ -15,9 +15,15 @@ cc gcc
 keyctl keyutils
 request-key keyutils
 swtpm swtpm
-python3 python3-minimal
+python3 python3
 setpriv util-linux
+unshare util-linux
 END
+# Part of no command: what a static program is linked with.
+case $(cc -print-file-name=libc.a 2>/dev/null) in
+/*) ;;
+*) missing="$missing libc6-dev" ;;
+esac
 missing=$(printf '%s\n' $missing | sort -u | tr '\n' ' ')
 
 as_root() {
@@ -46,6 +52,24 @@ enough() {
         [ "$(printf '%s\n%s\n' "$rust" "$have" | sort -V | head -n 1)" = "$rust" ]
 }
 if ! enough; then
-    echo "deps: Rust $rust or later is missing: install it with rustup (https://rustup.rs)" >&2
-    exit 1
+    # Debian 12's own is too old.
+    if ! command -v rustup >/dev/null; then
+        echo "deps: Rust $rust or later is missing; installing it with rustup (https://rustup.rs)"
+        command -v curl >/dev/null ||
+            as_root apt-get install -qq -y --no-install-recommends curl ca-certificates >/dev/null
+        installer=$(mktemp)
+        curl --proto '=https' --tlsv1.2 -sSf -o "$installer" https://sh.rustup.rs || {
+            echo "deps: can't fetch rustup: install Rust $rust or later" >&2
+            exit 1
+        }
+        sh "$installer" -y -q --profile minimal
+        rm -f "$installer"
+        PATH=$HOME/.cargo/bin:$PATH
+    else
+        rustup toolchain install --profile minimal stable && rustup default stable
+    fi
+    enough || {
+        echo "deps: Rust $rust or later is missing" >&2
+        exit 1
+    }
 fi

@@ -18,5 +18,5 @@ mod sys;
 mod watch;
 
 pub use failure::{Errno, Failure};
-pub use program::{Request, main_with};
+pub use program::{Call, main_with};
 pub use serve::serve;

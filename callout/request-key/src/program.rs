@@ -19,10 +19,10 @@ use crate::log::{self, Fields};
 use crate::sys;
 use crate::watch::Watch;
 
-/// A request as the kernel passed it on, and what is found out about it on the
+/// A request as the kernel passed it on to this program, and what is found out about it on the
 /// way.
 #[derive(Debug)]
-pub struct Request<'a> {
+pub struct Call<'a> {
     arguments: &'a Arguments,
     config: &'a Config,
     key: UnderConstruction,
@@ -35,7 +35,7 @@ pub struct Request<'a> {
     left_behind: Option<String>,
 }
 
-impl Request<'_> {
+impl Call<'_> {
     pub(crate) fn strings(&self) -> (&[u8], &[u8], &[u8]) {
         let arguments = self.arguments;
         (
@@ -114,7 +114,7 @@ impl Request<'_> {
 ///
 /// It is a parameter so that tests can have one that fails in ways the real one
 /// is not known to.
-pub fn main_with(serve: impl FnOnce(&mut Request<'_>) -> Result<Payload, Failure>) -> ExitCode {
+pub fn main_with(serve: impl FnOnce(&mut Call<'_>) -> Result<Payload, Failure>) -> ExitCode {
     tpm_derived_keys::no_core_dumps();
     let start = Instant::now();
     if std::env::args_os().len() <= 1 {
@@ -157,7 +157,7 @@ fn complete(
     key: UnderConstruction,
     arguments: &Arguments,
     start: Instant,
-    serve: impl FnOnce(&mut Request<'_>) -> Result<Payload, Failure>,
+    serve: impl FnOnce(&mut Call<'_>) -> Result<Payload, Failure>,
 ) -> ExitCode {
     let (config, faulty) = match Config::load(arguments.config.as_deref()) {
         Ok(config) => (config, None),
@@ -165,7 +165,7 @@ fn complete(
     };
     let threshold = config.log_level();
     let watch = Watch::default();
-    let mut request = Request {
+    let mut call = Call {
         arguments,
         config: &config,
         key,
@@ -177,7 +177,7 @@ fn complete(
     };
 
     let cut_short = Err(Failure::new(Errno::Later, "ended by a signal", "ask again"));
-    let line = request.line(start, &cut_short);
+    let line = call.line(start, &cut_short);
     let watching = watch.start(move || {
         let _ = key.reject(Errno::Later);
         log::line(threshold, Errno::Later.level(), line.as_str());
@@ -186,7 +186,7 @@ fn complete(
     let result = match (faulty, watching) {
         (Some(failure), _) => Err(failure),
         (None, Err(error)) => Err(Failure::new(Errno::Failed, error, "")),
-        (None, Ok(())) => guarded(|| serve(&mut request)),
+        (None, Ok(())) => guarded(|| serve(&mut call)),
     };
     if !watch.settle() {
         // A signal came first; the other thread answers and ends the program.
@@ -203,8 +203,8 @@ fn complete(
             log::line(threshold, LogLevel::Error, &text);
         }
     }
-    log::line(threshold, level, request.line(start, &result).as_str());
-    if let Some(error) = request.left_behind {
+    log::line(threshold, level, call.line(start, &result).as_str());
+    if let Some(error) = call.left_behind {
         let text = format!("key={} root key left in the TPM: {error}", key.serial());
         log::line(threshold, LogLevel::Warning, &text);
     }
@@ -212,7 +212,7 @@ fn complete(
         // request-key(8) passes it on to the log.
         complain(failure);
     }
-    if request.tpm_is_stuck {
+    if call.tpm_is_stuck {
         sys::leave_files_to_a_child();
     }
     match result {

@@ -3,20 +3,20 @@
 
 use tpm_derived_keys::Payload;
 use tpm_derived_keys::policy::Policy;
-use tpm_derived_keys::request;
+use tpm_derived_keys::request::Request;
 use tpm_derived_keys::tpm::{Direct, RootKey, Tcti, TpmError};
 
 use crate::asker::Asker;
 use crate::failure::{Errno, Failure};
 use crate::keyring::UnderConstruction;
-use crate::program::Request;
+use crate::program::Call;
 
-/// Makes the payload that the asker of `request` is to get.
+/// Makes the payload that the caller is to get.
 ///
 /// # Errors
 ///
 /// A [`Failure`] with the errno for the asker.
-pub fn serve(call: &mut Request<'_>) -> Result<Payload, Failure> {
+pub fn serve(call: &mut Call<'_>) -> Result<Payload, Failure> {
     // First, so that what is refused has its asker's name in the log.
     let asker = Asker::of_key(call.serial(), &UnderConstruction::keys_of_this_session());
     if let Ok(asker) = &asker {
@@ -24,7 +24,7 @@ pub fn serve(call: &mut Request<'_>) -> Result<Payload, Failure> {
     }
 
     let (key_type, description, callout_info) = call.strings();
-    let request = request::Request::parse(key_type, description, callout_info)?;
+    let request = Request::parse(key_type, description, callout_info)?;
     request.check_served()?;
 
     let uid = call.uid()?;
@@ -50,7 +50,7 @@ pub fn serve(call: &mut Request<'_>) -> Result<Payload, Failure> {
         .map_err(|error| Failure::new(Errno::Malformed, error, ""))
 }
 
-impl Request<'_> {
+impl Call<'_> {
     /// Opens the TPM, does something with it, and closes it again. Signals wait
     /// a little meanwhile, so that nothing is left in the TPM.
     fn with_tpm<T>(
