@@ -173,10 +173,13 @@ def check_value(kind: int, value: bytes) -> None:
 def identity_bytes(
     kind: int, scope: int, uid: int | None, realm: bytes, value: bytes
 ) -> bytes:
-    """Section 2. With scope 0 the asker's uid does not matter and may be None."""
+    """Section 2. With scope 0 the asker's uid does not matter and may be None,
+    but 4294967295 is nobody's."""
     check_value(kind, value)
     if len(realm) > 64:
         raise ValueError(f"realm has {len(realm)} bytes, not 0 to 64")
+    if uid == MAX_UID + 1:
+        raise ValueError(f"uid {uid} is no user's")
     if scope == 0:
         uid = 0
     elif scope != 1:

@@ -236,10 +236,12 @@ class Identity(unittest.TestCase):
 
     def test_sizes(self) -> None:
         for kind, good, bad in (
-            (1, (b"/", b"a" * 4095), (b"", b"a" * 4096)),
+            (1, (b"/a", b"/a/..b/c.", b"/" + b"a" * 4094),
+             (b"", b"/", b"a", b"//a", b"/a/", b"/a//b", b"/./a", b"/a/..", b"/a\0",
+              b"/a (deleted)", b"/" + b"a" * 4095)),
             (2, (bytes(32),), (b"", bytes(31), bytes(33))),
             (3, (b"",), (b"x",)),
-            (4, (b"/a", b"a" * 4095), (b"", b"/", b"a" * 4096)),
+            (4, (b"/a", b"/" + b"a" * 4094), (b"", b"/", b"a", b"/" + b"a" * 4095)),
             (5, (b"\0\1" + bytes(32), b"\0\2" + bytes(64)),
              (b"", b"\0", b"\0\1", b"\0\1" + bytes(31), b"\1\0" + bytes(32))),
         ):
@@ -259,7 +261,9 @@ class Identity(unittest.TestCase):
                 derivation.identity_bytes(*arguments)
 
     def test_scope_any_forgets_uid(self) -> None:
-        for uid in (0, 1000, 4294967295, -1, None):
+        with self.assertRaises(ValueError):
+            derivation.identity_bytes(3, 0, 4294967295, b"", b"")
+        for uid in (0, 1000, -1, None):
             got = derivation.identity_bytes(3, 0, uid, b"", b"")
             self.assertEqual(got, b"tpm-derived-keys identity v1\0\3\0" + bytes(7))
 
