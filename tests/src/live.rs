@@ -40,8 +40,8 @@ impl Rule {
     }
 
     /// Installs another program as the callout in the direct form.
-    pub fn with_program(program: &Path) -> Self {
-        Self::new("", PREFIX, program, "", DIRECT)
+    pub fn with_program(program: &Path, config: &str) -> Self {
+        Self::new(config, PREFIX, program, "", DIRECT)
     }
 
     /// Installs the callout for descriptions that are not its own: the key ids

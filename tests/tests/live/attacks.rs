@@ -2,12 +2,12 @@
 //! Users of the machine who mean no good.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
 
-use tdk_tests::golden;
 use tdk_tests::live::{Asker, Rule, answer, errno};
 use tdk_tests::oracle::{self, Request};
+use tdk_tests::{golden, programs};
 
 fn rule() -> (tdk_simulator::Swtpm, Rule) {
     let tpm = golden::tpm();
@@ -15,17 +15,16 @@ fn rule() -> (tdk_simulator::Swtpm, Rule) {
     (tpm, rule)
 }
 
-/// Watches for requests of others, whose key numbers stand in request-key's
+/// Watches for requests of others, whose key numbers stand among the callout's
 /// arguments, and plants lines that look like those of /proc/keys, in a key that
 /// everybody can see.
 const LIAR: &str = r#"
-import ctypes, os, sys, time
+import ctypes, os, sys
 libc = ctypes.CDLL(None)
 libc.syscall(250, 1, None, 0, 0, 0)
 print("ready", flush=True)
-planted = set()
-end = time.monotonic() + float(sys.argv[1])
-while time.monotonic() < end:
+wanted, planted = int(sys.argv[1]), set()
+while len(planted) < wanted:
     for pid in os.listdir("/proc"):
         if not pid.isdigit():
             continue
@@ -33,51 +32,56 @@ while time.monotonic() < end:
             words = open(f"/proc/{pid}/cmdline", "rb").read().split(b"\0")
         except OSError:
             continue
-        if len(words) > 3 and words[0].endswith(b"request-key") and words[2] not in planted:
-            planted.add(words[2])
-            serial = int(words[2])
-            line = b"x\n0cdc2027 I------ 10 perm 1b010000 0 0 .request_ key:%x pid:1 ci:2\nz" % serial
+        if b"32 path" not in words or b"user" not in words:
+            continue
+        for word in set(filter(bytes.isdigit, words)) - planted:
+            if int(word) < 1000000:
+                continue
+            planted.add(word)
+            line = b"x\n0cdc2027 I------ 10 perm 1b010000 0 0 .request_ key:%x pid:1 ci:2\nz" % int(word)
             key = libc.syscall(248, b"user", line, b"x", 1, -3)
             libc.syscall(250, 5, key, 0x3f3f3f3f)
-print(len(planted), flush=True)
+            print(word.decode(), flush=True)
+sys.stdin.read()
 "#;
 
 #[test]
 fn a_liar_of_another_user_keeps_nobody_from_a_key() {
-    let (tpm, rule) = rule();
+    let tpm = golden::tpm();
+    let config = format!("tcti = \"{}\"\n", tpm.tcti());
+    // The callout, not before the lie is told about its key.
+    let directory = tempfile::tempdir().unwrap();
+    fs::set_permissions(directory.path(), PermissionsExt::from_mode(0o755)).unwrap();
+    let told = directory.path().join("told");
+    let slow = directory.path().join("slow");
+    let script = format!(
+        "#!/bin/sh\nuntil grep -qx \"$3\" {told}; do sleep 0.02; done\nexec {callout} \"$@\"\n",
+        told = told.display(),
+        callout = programs::callout().display(),
+    );
+    fs::write(&slow, script).unwrap();
+    fs::set_permissions(&slow, PermissionsExt::from_mode(0o755)).unwrap();
+    let rule = Rule::with_program(&slow, &config);
+
     let mut liar = Command::new("setpriv")
         .args(["--reuid", "1001", "--regid", "1001", "--clear-groups"])
-        .args(["/usr/bin/python3", "-c", LIAR, "4"])
-        .stdout(Stdio::piped())
+        .args(["/usr/bin/python3", "-c", LIAR, "1000"])
+        .stdin(Stdio::piped())
+        .stdout(fs::File::create(&told).unwrap())
         .spawn()
         .unwrap();
-    let mut ready = [0; 6];
-    std::io::Read::read_exact(liar.stdout.as_mut().unwrap(), &mut ready).unwrap();
     let asker = Asker {
         uid: Some(1000),
         ..Asker::default()
     };
-    let start = Instant::now();
-    let mut count = 0;
-    while start.elapsed() < Duration::from_secs(3) {
-        let name = count.to_string();
+    for n in 0..3 {
+        let name = n.to_string();
         let request = Request::user(&rule.key_id(&name), "32 path", 1000, "/usr/bin/keyctl");
-        let key = asker.ask(rule.description(&name), "32 path");
-        if count == 0 {
-            assert_eq!(key.unwrap(), oracle::key(&tpm.tcti(), &request));
-        } else {
-            key.unwrap();
-        }
-        count += 1;
+        let key = asker.ask(rule.description(&name), "32 path").unwrap();
+        assert_eq!(key, oracle::key(&tpm.tcti(), &request));
     }
-    let output = liar.wait_with_output().unwrap();
-    assert!(output.status.success(), "{output:?}");
-    let lies: u32 = String::from_utf8(output.stdout)
-        .unwrap()
-        .trim()
-        .parse()
-        .unwrap();
-    assert!(lies > 0, "the liar saw none of {count} requests");
+    liar.kill().unwrap();
+    liar.wait().unwrap();
     rule.assert_nothing_left();
 }
 

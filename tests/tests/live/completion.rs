@@ -110,7 +110,7 @@ fn an_asker_that_is_killed() {
 
 #[test]
 fn a_panic() {
-    let rule = Rule::with_program(&programs::panicking_callout());
+    let rule = Rule::with_program(&programs::panicking_callout(), "");
     assert_eq!(rule.ask("x", "32 path"), errno("EKEYREJECTED"));
     rule.assert_nothing_left();
 }
