@@ -10,7 +10,7 @@ use std::fs::{self, Permissions};
 use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Child, Command, Output};
 use std::sync::Once;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -151,6 +151,17 @@ impl Rule {
             assert!(start.elapsed() < Duration::from_secs(10), "no callout");
             std::thread::sleep(Duration::from_millis(5));
         }
+    }
+}
+
+/// A process that ends with its test, however that ends.
+#[derive(Debug)]
+pub struct Killed(pub Child);
+
+impl Drop for Killed {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
     }
 }
 
