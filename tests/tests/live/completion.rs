@@ -29,11 +29,11 @@ fn signal(pid: u32, name: &str) {
     assert!(status.unwrap().success());
 }
 
-/// A TPM that hangs, and a callout that would wait for it for ten minutes.
+/// A TPM that hangs, and a callout that would wait for it for a minute.
 fn hanging() -> (Middle, Rule) {
     let middle = Middle::alone(Action::Silence);
     let rule = Rule::direct(&format!(
-        "tcti = \"{}\"\ndeadline_seconds = 600\n",
+        "tcti = \"{}\"\ndeadline_seconds = 60\n",
         middle.tcti()
     ));
     (middle, rule)
