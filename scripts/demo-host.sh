@@ -1,7 +1,7 @@
 #!/bin/sh
 # The whole way of a key, before your eyes: a request to the live kernel, its
 # upcall, our callout, a software TPM, and back. For as long as it runs there is
-# one more line in /etc/request-key.d.
+# one more line in /etc/request-key.d, for this one key.
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -18,11 +18,13 @@ work=$(mktemp -d /tmp/tdk-demo.XXXXXX)
 chmod 0755 "$work"
 rule=/etc/request-key.d/tdk-demo.conf
 tpm=
+. scripts/locks.sh
 clean() {
     rm -f "$rule"
     [ -z "$tpm" ] || kill "$tpm" 2>/dev/null || true
     wait
     rm -rf "$work"
+    remove_new_locks
 }
 trap clean EXIT
 trap 'exit 1' INT TERM HUP
@@ -47,9 +49,19 @@ stop_tpm() {
     tpm=
 }
 
-# Shows a command as it would be typed, and runs it.
+bold= normal=
+if [ -t 1 ]; then
+    bold=$(printf '\033[1m') normal=$(printf '\033[0m')
+fi
+
+# Shows a command as it would be typed.
+show() {
+    printf '\n%s# %s%s\n' "$bold" "$*" "$normal"
+}
+
+# Shows a command, and runs it.
 run() {
-    printf '\n\033[1m# %s\033[0m\n' "$*"
+    show "$*"
     "$@"
 }
 
@@ -61,12 +73,12 @@ say() {
 # bytes as NAME for the table.
 ask() {
     name=$1 program=$2 description=$3 info=$4
-    printf '\n\033[1m# %s request2 user %s "%s" @s\033[0m\n' "$program" "$description" "$info"
+    show "$program request2 user $description \"$info\" @s"
     key=$("$program" request2 user "$description" "$info" @s)
     echo "$key"
     run keyctl print "$key"
     keyctl pipe "$key" >"$work/$name.key"
-    keyctl unlink "$key" @s >/dev/null
+    run keyctl unlink "$key" @s
 }
 
 rows=
@@ -76,18 +88,19 @@ compare() {
     if cmp -s "$work/$2.key" "$work/$3.key"; then seen=same; else seen=other; fi
     verdict=ok
     [ "$seen" = "$4" ] || { verdict=WRONG failed=1; }
-    rows="$rows$(printf '%-58s %-6s %-6s %s' "$1" "$4" "$seen" "$verdict")
+    rows="$rows$(printf '%-46s %-8s %-6s %s' "$1" "$4" "$seen" "$verdict")
 "
 }
 
 start_tpm first
-# Names its key type, so that it outranks the line of an installed callout.
-echo "create user tpm2:derived:* * $PWD/target/dist/key.tpm2_derived --config $work/config.toml %k %t %d %c %u %g %S" >"$rule"
+# Names the type and the key, so that it outranks the line of an installed
+# callout, and concerns nobody else's keys.
+echo "create user tpm2:derived:test * $PWD/target/dist/key.tpm2_derived --config $work/config.toml %k %t %d %c %u %g %S" >"$rule"
 
 say "A program asks the kernel for a key of its own. Nobody has stored it."
 ask first keyctl tpm2:derived:test "32 path"
 
-say "The key is dropped (it was unlinked), and asked for again: the same."
+say "The key is gone (it was unlinked). Asked for again, it is the same."
 ask again keyctl tpm2:derived:test "32 path"
 
 say "Another program, were it only a copy elsewhere, gets another key."
@@ -95,16 +108,17 @@ run cp /usr/bin/keyctl "$work/keyctl"
 ask copy "$work/keyctl" tpm2:derived:test "32 path"
 
 say "So does another user."
-printf '\n\033[1m# setpriv --reuid 1000 --clear-groups keyctl request2 user tpm2:derived:test "32 path" @s\033[0m\n'
-setpriv --reuid 1000 --regid 1000 --clear-groups keyctl session - sh -c \
-    'key=$(keyctl request2 user tpm2:derived:test "32 path" @s) && echo "$key" && keyctl pipe "$key" >&3 && keyctl print "$key"' \
-    3>"$work/user.key" 2>/dev/null
+as_user="setpriv --reuid 1000 --regid 1000 --clear-groups keyctl session -"
+script='keyctl print $(keyctl request2 user tpm2:derived:test "32 path" @s)'
+show "$as_user sh -c '$script'"
+$as_user sh -c "$script"
+$as_user sh -c "$(echo "$script" | sed 's/keyctl print/exec keyctl pipe/')" >"$work/user.key" 2>"$work/said"
 
 say "By checksum, the program's name does not matter, but each byte of it does."
 ask csum keyctl tpm2:derived:test "32 csum"
 ask csum_copy "$work/keyctl" tpm2:derived:test "32 csum"
 run cp /usr/bin/keyctl "$work/changed"
-printf '\n\033[1m# printf x >>%s\033[0m\n' "$work/changed"
+show "printf x >>$work/changed"
 printf x >>"$work/changed"
 ask csum_changed "$work/changed" tpm2:derived:test "32 csum"
 
@@ -121,17 +135,20 @@ ask other keyctl tpm2:derived:test "32 path"
 ask csum_other keyctl tpm2:derived:test "32 csum"
 stop_tpm
 
-compare "requested again after it was unlinked" first again same
-compare "from a copy of the program elsewhere" first copy other
-compare "as another user" first user other
-compare "by checksum instead of path" first csum other
-compare "by checksum, from a copy under another name" csum csum_copy same
-compare "by checksum, from a copy with one byte more" csum csum_changed other
-compare "by path, after the TPM was restarted" first reboot same
-compare "by checksum, after the TPM was restarted" csum csum_reboot same
-compare "by path, with another TPM" first other other
-compare "by checksum, with another TPM" csum csum_other other
+compare "path: asked for again"                         first again same
+compare "path: from a copy of the program"              first copy other
+compare "path: as another user"                         first user other
+compare "path: after the TPM was restarted"             first reboot same
+compare "path: with another TPM"                        first other other
+compare "checksum instead of path"                      first csum other
+compare "checksum: from a copy under another name"      csum csum_copy same
+compare "checksum: from a copy with one byte more"      csum csum_changed other
+compare "checksum: after the TPM was restarted"         csum csum_reboot same
+compare "checksum: with another TPM"                    csum csum_other other
 
-printf '\n%-58s %-6s %-6s\n' "compared with the first key (by its path or checksum)" expect seen
+printf '\n%-46s %-8s %s\n' "compared with the first key of its kind" expected seen
 printf '%s' "$rows"
+if [ "$failed" = 0 ]; then
+    say "All as expected. Nothing is left behind."
+fi
 exit "$failed"

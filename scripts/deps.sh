@@ -66,10 +66,11 @@ if ! enough; then
         rm -f "$installer"
         PATH=$HOME/.cargo/bin:$PATH
     else
-        rustup toolchain install --profile minimal stable && rustup default stable
+        echo "deps: Rust $rust or later is missing; updating rustup's stable toolchain"
+        rustup toolchain install --profile minimal stable
     fi
     enough || {
-        echo "deps: Rust $rust or later is missing" >&2
+        echo "deps: Rust $rust or later is missing: 'rustup default stable' may help" >&2
         exit 1
     }
 fi

@@ -39,4 +39,9 @@ line=$(mktemp)
 trap 'rm -f "$line"' EXIT
 sed "s|/usr/sbin/key.tpm2_derived|$program|" callout/etc/tpm2-derived.conf >"$line"
 keep "$line" "$destdir/etc/request-key.d/tpm2-derived.conf"
+if ! grep -q "[[:blank:]|]$program[[:blank:]]" "$destdir/etc/request-key.d/tpm2-derived.conf"; then
+    echo "install: $destdir/etc/request-key.d/tpm2-derived.conf does not run $program: correct it," \
+        "or remove it and install again" >&2
+    exit 1
+fi
 keep callout/etc/config.toml "$destdir/etc/tdk/config.toml"

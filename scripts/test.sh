@@ -38,16 +38,28 @@ else
     features=tdk-tests/live
 fi
 
-locks_before=$(ls /run/tdk 2>/dev/null || true)
-cargo test --locked $packages ${features:+--features $features}
-python3 -W error -m unittest discover -s tests/oracle
+. scripts/locks.sh
+log=$(mktemp)
+trap 'rm -f "$log"' EXIT
+status=0
+{
+    # shellcheck disable=SC2086
+    cargo test --locked $packages ${features:+--features $features} &&
+        python3 -W error -m unittest discover -s tests/oracle ||
+        echo $? >"$log.status"
+} 2>&1 | tee "$log"
+[ ! -e "$log.status" ] || status=$(cat "$log.status")
+rm -f "$log.status"
+remove_new_locks
 
-# Each software TPM had a lock; none of them is needed again.
-for lock in /run/tdk/swtpm-*.lock; do
-    case "$locks_before" in
-    *"${lock##*/}"*) ;;
-    *) rm -f "$lock" ;;
-    esac
-done
-
-printf '%s' "$not_run"
+# What single tests could not do here they have said themselves.
+printf '\n%s' "$not_run"
+grep '^not run: ' "$log" || true
+# As cargo and unittest counted them.
+awk '
+    /^test result:/ { for (i = 2; i <= NF; i++) { if ($i ~ /^passed/) p += $(i - 1); if ($i ~ /^failed/) f += $(i - 1) } }
+    /^Ran [0-9]+ tests? in/ { p += $2 }
+    /^FAILED \(/ { n = $0; gsub(/[^0-9]+/, " ", n); m = split(n, c, " "); for (i = 1; i <= m; i++) { f += c[i]; p -= c[i] } }
+    END { printf "%d passed, %d failed\n", p, f }
+' "$log"
+exit "$status"

@@ -8,8 +8,14 @@ prefix=$2
 
 rm -f "$destdir$prefix/sbin/key.tpm2_derived" "$destdir$prefix/bin/tdk"
 
-# Without the program the line only makes requests fail.
-rm -f "$destdir/etc/request-key.d/tpm2-derived.conf"
+# Without the program the line only makes requests fail. One that runs another
+# program is not ours.
+line=$destdir/etc/request-key.d/tpm2-derived.conf
+if [ -e "$line" ] && ! grep -q "[[:blank:]|]$prefix/sbin/key.tpm2_derived[[:blank:]]" "$line"; then
+    echo "kept $line"
+else
+    rm -f "$line"
+fi
 
 config=$destdir/etc/tdk/config.toml
 if [ -e "$config" ] && ! cmp -s callout/etc/config.toml "$config"; then

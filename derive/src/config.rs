@@ -135,7 +135,7 @@ pub enum LogLevel {
     /// What was granted.
     #[default]
     Info,
-    /// How.
+    /// From which TPM and root key.
     Debug,
 }
 

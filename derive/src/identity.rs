@@ -13,7 +13,7 @@ use crate::request::{Quoted, Request};
 
 const LABEL: &[u8] = b"tpm-derived-keys identity v1\0";
 
-/// By what an asker is known: the `kind` of section 2, and the second word of
+/// By what an asker is known: the `kind` of section 2 of `docs/derivation.md`, and the second word of
 /// the callout info.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
@@ -63,7 +63,7 @@ pub enum Scope {
 }
 
 /// An asker, by the means it asked to be known by: `kind` and `value` of
-/// section 2.
+/// section 2 of `docs/derivation.md`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Subject {
     /// A canonical absolute path, 1 to 4095 bytes, made by [`Subject::path`].

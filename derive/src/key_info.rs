@@ -26,7 +26,8 @@ impl From<KeyType> for Use {
     }
 }
 
-/// The `info` of HKDF-Expand, with the length of its output.
+/// The `info` of HKDF-Expand, with the length of its output: which key of an
+/// identity. Made from a [`Request`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeyInfo {
     what: What,

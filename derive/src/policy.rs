@@ -16,7 +16,7 @@ use crate::tpm::{RootKey, Tpm, TpmError};
 pub struct Policy(());
 
 impl Policy {
-    /// The policy of a machine whose administrator has not written one.
+    /// The policy that is shipped, so far the only one.
     pub fn shipped() -> Self {
         Self(())
     }

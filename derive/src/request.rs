@@ -359,9 +359,9 @@ impl RequestError {
             Self::MissingWhat | Self::MissingIdentity => {
                 "callout info is '<length> <path|csum|id> [gen=N]', for example '32 path'"
             }
-            Self::Identity(_) => "the second word is one of path, csum, id, cgroup, verity",
+            Self::Identity(_) => "the second word is one of path, csum, id",
             Self::Generation(_) => "write gen=N with N from 0 to 4294967295",
-            Self::Option(_) => "the options are gen=N, scope=any and v=1",
+            Self::Option(_) => "the options are gen=N and v=1",
             Self::Twice(_) => "give each option once",
             Self::NotServed(_) => "ask for raw bytes: a length from 1 to 1024",
         }

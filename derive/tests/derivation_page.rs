@@ -3,6 +3,8 @@
 
 #![allow(clippy::unwrap_used)]
 
+use hmac::{Hmac, Mac};
+use sha2::Sha256;
 use tpm_derived_keys::KeyInfo;
 use tpm_derived_keys::identity::{Identity, Realm, Scope, Subject};
 use tpm_derived_keys::request::Request;
@@ -76,6 +78,10 @@ fn check(
     let mut tpm = Fake::with_root_secret(secret());
     let mut root = RootKey::create(&mut tpm).unwrap();
     let okm = root.identity_key(&identity.digest()).unwrap().expand(&info);
+    let mut hmac = Hmac::<Sha256>::new_from_slice(&secret()).unwrap();
+    hmac.update(identity.digest().as_bytes());
+    let identity_key = hmac.finalize().into_bytes();
+    assert_eq!(hex::encode(identity_key), number(&text, "identity key"));
     assert_eq!(hex::encode(okm.as_bytes()), number(&text, "okm"));
 
     // The same by the stages.

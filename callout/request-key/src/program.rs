@@ -10,7 +10,7 @@ use std::time::Instant;
 use tpm_derived_keys::Payload;
 use tpm_derived_keys::config::{Config, LogLevel};
 use tpm_derived_keys::request::PREFIX;
-use tpm_derived_keys::tpm::TpmError;
+use tpm_derived_keys::tpm::{Name, TpmError};
 
 use crate::failure::{Errno, Failure};
 use crate::invocation::{Arguments, Form, Invocation, USAGE};
@@ -32,6 +32,7 @@ pub struct Call<'a> {
     commands: u32,
     /// A command is still running in the TPM.
     tpm_is_stuck: bool,
+    root: Option<Name>,
     left_behind: Option<String>,
 }
 
@@ -70,6 +71,10 @@ impl Call<'_> {
         self.tpm_is_stuck = is_stuck;
     }
 
+    pub(crate) fn note_root(&mut self, name: Name) {
+        self.root = Some(name);
+    }
+
     pub(crate) fn note_left_behind(&mut self, error: &TpmError) {
         self.left_behind = Some(error.to_string());
     }
@@ -86,12 +91,13 @@ impl Call<'_> {
                 .add("decision", failure.errno().decision())
                 .add("errno", failure.errno().name()),
         };
-        let (key_type, description, _) = self.strings();
+        let (key_type, description, callout_info) = self.strings();
         fields
             .add("ms", format_args!("{milliseconds:.1}"))
             .add("tpm_commands", self.commands)
             .add_bytes("uid", &self.arguments.uid)
-            .add_bytes("type", key_type);
+            .add_bytes("type", key_type)
+            .add_bytes("info", callout_info);
         if let Some((thread, _)) = &self.asker {
             fields.add("tid", thread);
         }
@@ -173,6 +179,7 @@ fn complete(
         asker: None,
         commands: 0,
         tpm_is_stuck: false,
+        root: None,
         left_behind: None,
     };
 
@@ -204,6 +211,10 @@ fn complete(
         }
     }
     log::line(threshold, level, call.line(start, &result).as_str());
+    if let Some(root) = call.root {
+        let text = format!("key={} tcti={} root={root}", key.serial(), config.tcti());
+        log::line(threshold, LogLevel::Debug, &text);
+    }
     if let Some(error) = call.left_behind {
         let text = format!("key={} root key left in the TPM: {error}", key.serial());
         log::line(threshold, LogLevel::Warning, &text);

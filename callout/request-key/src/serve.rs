@@ -39,9 +39,10 @@ pub fn serve(call: &mut Call<'_>) -> Result<Payload, Failure> {
         let unlocked = decision.unlock(&mut root)?;
         // The key is there; that the root may be left behind is worth a line,
         // not the key.
-        Ok((unlocked, root.flush().err()))
+        Ok((unlocked, root.name(), root.flush().err()))
     });
-    let (unlocked, left_behind) = unlocked?;
+    let (unlocked, root, left_behind) = unlocked?;
+    call.note_root(root);
     if let Some(error) = left_behind {
         call.note_left_behind(&error);
     }

@@ -23,11 +23,12 @@ use crate::{Place, print, warn};
 /// key or to see why one differs. Several --key-id give several keys for one TPM operation.
 #[derive(clap::Args)]
 pub(crate) struct Derive {
-    /// What the key is to be: a length in bytes, 1 to 1024
+    /// What the key is to be: a length in bytes, from 1 to 1024
     #[arg(long, value_name = "WHAT", allow_hyphen_values = true)]
     what: OsString,
 
-    /// By what the asker is known: path, csum, id, cgroup or verity
+    /// By what the asker is known: path, csum or id (cgroup and verity are derived too, but no
+    /// asker is served by them yet)
     #[arg(long, value_name = "KIND", allow_hyphen_values = true)]
     identity: OsString,
 
@@ -36,7 +37,7 @@ pub(crate) struct Derive {
     #[arg(long, value_name = "VALUE", allow_hyphen_values = true)]
     value: Option<OsString>,
 
-    /// The asker's user id
+    /// The asker's user id; required unless --scope any
     #[arg(
         long,
         value_name = "NUMBER",
@@ -45,20 +46,20 @@ pub(crate) struct Derive {
     )]
     uid: Option<u32>,
 
-    /// What follows tpm2:derived: in the description; may be given several times
+    /// What follows tpm2:derived: in the description; may be given several times, for one line each
     #[arg(long, value_name = "ID", required = true, allow_hyphen_values = true)]
     key_id: Vec<OsString>,
 
-    /// The key's generation
+    /// The key's generation, 0 by default
     #[arg(long, value_name = "N", allow_hyphen_values = true)]
     r#gen: Option<OsString>,
 
-    /// "any" for a key that is bound to no user
+    /// "any" for a key that is bound to no user (no asker is served such a key yet)
     #[arg(long, conflicts_with = "uid")]
     scope: Option<Any>,
 
-    /// The key type that the asker asks for; keys that can be read back differ from those that
-    /// can't
+    /// The key type that the asker asks for: user, logon or big_key; logon keys, which can't be
+    /// read back, differ from the others
     #[arg(
         long,
         value_name = "TYPE",
@@ -93,6 +94,13 @@ impl Derive {
         if self.format == Format::Raw && self.key_id.len() > 1 {
             let what = "--format raw prints one key: give one --key-id";
             return Err(Error::Usage(what.into()));
+        }
+        let with_prefix = |id: &&OsString| id.as_bytes().starts_with(PREFIX.as_bytes());
+        if let Some(id) = self.key_id.iter().find(with_prefix) {
+            let id = id.display();
+            warn(&format!(
+                "the key id is {id}, so the description {PREFIX}{id}"
+            ));
         }
         let requests = self.requests()?;
         let identity = self.identity(&requests[0], place)?;

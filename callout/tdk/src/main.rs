@@ -21,7 +21,10 @@ mod root;
 
 use error::Error;
 
-/// Makes and inspects TPM-derived keys by hand.
+/// Makes and inspects TPM-derived keys by hand
+///
+/// Results go to standard output, everything else to standard error. Exit status: 0 done, 1 failed,
+/// 2 called wrongly.
 #[derive(Parser)]
 #[command(name = "tdk", version, max_term_width = 100)]
 struct Tdk {

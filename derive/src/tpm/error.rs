@@ -166,15 +166,24 @@ impl TpmError {
             Self::Open { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => {
                 "run as root, or as a user who may open the TPM"
             }
-            Self::Open { .. } => {
-                "check that the TPM is switched on in the firmware and /dev/tpmrm0 is there, or \
-                 that tcti names the software TPM that runs"
+            Self::Open { .. } if self.cause() == Cause::Busy => {
+                "ask again later; see who uses the TPM, and restart it if it stays silent"
             }
+            Self::Open { tcti, .. } => match tcti {
+                Tcti::Device(_) => {
+                    "check that the TPM is switched on in the firmware setup and that the kernel \
+                     has made /dev/tpmrm0"
+                }
+                Tcti::SwtpmUnix(_) | Tcti::SwtpmTcp(_) => {
+                    "start that software TPM, or let tcti name the one that runs"
+                }
+            },
             Self::Lock(_) => "check that /run/tdk can be made and belongs to root",
             Self::TurnLimit(_) => "ask again later; see who keeps the TPM busy",
             Self::Deadline { .. } => "ask again later; if it stays silent, restart the TPM",
             Self::Closed { .. } | Self::Io { .. } => {
-                "ask again; if it happens again, look at the TPM's or the kernel's log"
+                "ask again; if it happens again, make sure that this is a TPM, and look at its log or \
+                 the kernel's"
             }
             Self::Response { code, .. } => code.hint(),
             Self::Malformed { .. } => "make sure that a TPM 2.0 is at the other end",

@@ -147,6 +147,15 @@ fn nothing_of_it_can_be_dumped() {
         .find(|line| line.starts_with("Max core file size"));
     let words: Vec<_> = core.unwrap().split_ascii_whitespace().collect();
     assert_eq!(words[4..6], ["0", "0"]);
+    for secret in ["mem", "environ", "maps"] {
+        let file = format!("/proc/{callout}/{secret}");
+        let status = Command::new("setpriv")
+            .args(["--reuid", "1000", "--regid", "1000", "--clear-groups"])
+            .args(["head", "-c", "1", &file])
+            .output()
+            .unwrap();
+        assert!(!status.status.success(), "{file}");
+    }
     signal(callout, "TERM");
     let _ = asking.wait_with_output();
     rule.assert_nothing_left();

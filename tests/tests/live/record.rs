@@ -89,7 +89,7 @@ fn one_line_per_request_and_no_secret_in_it() {
     let expected = [
         (
             "granted\\n\"",
-            " uid=\"1000\" type=\"user\" tid=",
+            " uid=\"1000\" type=\"user\" info=\"32 path\" tid=",
             " decision=granted",
         ),
         (

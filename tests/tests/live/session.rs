@@ -8,7 +8,7 @@ use tdk_simulator::Swtpm;
 use tdk_tests::assert_no_handles;
 use tdk_tests::live::{Asker, Rule};
 use tdk_tests::oracle::{self, Request};
-use tdk_tests::{golden, programs};
+use tdk_tests::{eprintln_uncaptured, golden, programs};
 
 fn configured(tpm: &Swtpm) -> String {
     format!("tcti = \"{}\"\n", tpm.tcti())
@@ -171,6 +171,10 @@ fn tdk_makes_the_same_keys_and_so_does_every_key_type() {
             big.ask(rule.description("x"), "32 path").unwrap(),
             by_hand("user")
         );
+    } else {
+        // No fault of this machine's that CI could mend: the library's tests
+        // hold that a big_key has the bytes of a user key.
+        eprintln_uncaptured("not run: a big_key on the live kernel (it has no such type)");
     }
 }
 

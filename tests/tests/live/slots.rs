@@ -2,6 +2,8 @@
 //! Object slots of the TPM. Who may free one is decided under a lock that only
 //! root can take.
 
+use std::os::unix::fs::MetadataExt;
+
 use tdk_simulator::Swtpm;
 use tdk_tests::assert_no_handles;
 use tpm_derived_keys::identity::{Identity, Realm, Scope, Subject};
@@ -23,4 +25,17 @@ fn slots_that_dead_processes_left_taken_are_freed() {
     root.flush().unwrap();
     drop(direct);
     assert_no_handles(&tpm);
+}
+
+#[test]
+fn the_locks_are_roots() {
+    let tpm = Swtpm::builder().start().unwrap();
+    drop(Direct::open(&tpm.tcti().parse().unwrap(), &Patience::default()).unwrap());
+    let directory = std::fs::metadata("/run/tdk").unwrap();
+    assert_eq!((directory.uid(), directory.mode() & 0o7777), (0, 0o700));
+    for entry in std::fs::read_dir("/run/tdk").unwrap().flatten() {
+        if let Ok(lock) = entry.metadata() {
+            assert_eq!((lock.uid(), lock.mode() & 0o7777), (0, 0o600));
+        }
+    }
 }

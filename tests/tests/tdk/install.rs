@@ -4,22 +4,25 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Output};
 
 use tdk_tests::programs::{self, stdout};
 use tdk_tests::project;
 
 fn make(target: &str, destdir: &Path, prefix: &str) -> String {
+    stdout(&run(target, destdir, prefix))
+}
+
+fn run(target: &str, destdir: &Path, prefix: &str) -> Output {
     // Builds what the other tests use, and would do so at the same time.
     programs::callout();
-    let output = Command::new("make")
+    Command::new("make")
         .current_dir(project())
         .args(["--silent", target])
         .arg(format!("DESTDIR={}", destdir.display()))
         .arg(format!("PREFIX={prefix}"))
         .output()
-        .unwrap();
-    stdout(&output)
+        .unwrap()
 }
 
 fn files(directory: &Path) -> Vec<String> {
@@ -71,14 +74,30 @@ fn install_and_uninstall() {
     // What the administrator wrote stays.
     let line = root.join("etc/request-key.d/tpm2-derived.conf");
     fs::write(&config, "realm = \"blue\"\n").unwrap();
-    fs::write(&line, "# mine\n").unwrap();
+    let mine = "create user tpm2:derived:* * /usr/sbin/key.tpm2_derived %k %t %d %c %u %g %S\n";
+    fs::write(&line, mine).unwrap();
     let said = make("install", root, "/usr");
     assert!(
         said.contains("kept") && said.contains("config.toml"),
         "{said}"
     );
     assert_eq!(fs::read_to_string(&config).unwrap(), "realm = \"blue\"\n");
-    assert_eq!(fs::read_to_string(&line).unwrap(), "# mine\n");
+    assert_eq!(fs::read_to_string(&line).unwrap(), mine);
+
+    // Under another prefix, that line would run the program that was there.
+    let output = run("install", root, "/usr/local");
+    assert_eq!(output.status.code(), Some(2), "{output:?}");
+    let text = String::from_utf8(output.stderr).unwrap();
+    assert!(
+        text.contains("does not run /usr/local/sbin/key.tpm2_derived"),
+        "{text}"
+    );
+    let said = make("uninstall", root, "/usr/local");
+    assert!(
+        said.contains("kept") && said.contains("tpm2-derived.conf"),
+        "{said}"
+    );
+    assert!(line.exists());
 
     let said = make("uninstall", root, "/usr");
     assert!(said.contains("kept"), "{said}");

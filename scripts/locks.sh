@@ -1,0 +1,14 @@
+# To be sourced: what tests and demonstrations leave in /run/tdk. Each software
+# TPM had a lock there; once the TPM is gone nobody needs it.
+
+locks_before=$(ls /run/tdk 2>/dev/null || true)
+
+# Removes the locks that have come since, unless somebody holds them.
+remove_new_locks() {
+    for lock in /run/tdk/*.lock; do
+        case "$locks_before" in
+        *"${lock##*/}"*) ;;
+        *) [ -e "$lock" ] && flock -n "$lock" rm -f "$lock" || true ;;
+        esac
+    done
+}
