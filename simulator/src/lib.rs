@@ -42,6 +42,7 @@
 mod address;
 mod commands;
 mod error;
+pub mod guest;
 mod ports;
 mod process;
 mod state;
