@@ -54,6 +54,8 @@ for port in 3 4 5; do
     echo "$mark" >&$port
 done
 
+# So that what a boot says is told from what comes of the script.
+echo "tdk: the script begins" >/dev/kmsg
 if [ -e /tdk/script ]; then
     sh /tdk/script <&3 >&3 2>&4 3>&- 4>&- 5>&-
 else

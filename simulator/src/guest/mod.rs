@@ -121,6 +121,15 @@ pub struct Run {
     pub duration: Duration,
 }
 
+impl Run {
+    /// The kernel's log from the script's beginning on.
+    pub fn kernel_log_of_script(&self) -> &str {
+        let beginning = "tdk: the script begins\n";
+        let log = self.kernel_log.as_str();
+        log.split_once(beginning).map_or(log, |(_, rest)| rest)
+    }
+}
+
 /// A machine that is switched on by [`GuestBuilder::run`].
 #[derive(Debug)]
 pub struct Guest;
