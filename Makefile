@@ -4,7 +4,7 @@
 PREFIX ?= /usr
 DESTDIR ?=
 
-.PHONY: build demo demo-host test ci deps install uninstall clean
+.PHONY: build demo demo-host test ci deps deps-guest install uninstall clean
 
 build: ## what is shipped, into target/dist
 	scripts/build.sh
@@ -17,11 +17,14 @@ demo-host: deps build
 test: deps ## everything that can be tested here
 	scripts/test.sh
 
-ci: deps ## everything, and nothing may be left out
+ci: deps-guest ## everything, and nothing may be left out
 	scripts/ci.sh
 
 deps: ## installs what is missing
 	scripts/deps.sh
+
+deps-guest: ## the same, and what virtual machines need
+	scripts/deps.sh guest
 
 install: ## the callout, tdk and their configuration
 	scripts/install.sh '$(DESTDIR)' '$(PREFIX)'

@@ -1,22 +1,43 @@
 #!/bin/sh
-# Installs what building and testing needs and is missing. Fails, naming it, if
-# it may not or can't.
+# deps.sh [guest]: installs what building and testing needs and is missing;
+# with `guest`, also what virtual machines need, and fetches their kernels.
+# Fails, naming it, if it may not or can't.
 set -eu
+cd "$(dirname "$0")/.."
+
+guest=
+case "${1:-}" in
+'') ;;
+guest) guest=yes ;;
+*)
+    echo "usage: deps.sh [guest]" >&2
+    exit 2
+    ;;
+esac
 
 rust=1.95
 missing=
 
-# command, Debian package
-while read -r command package; do
-    command -v "$command" >/dev/null || [ -x "/usr/sbin/$command" ] ||
-        missing="$missing $package"
-done <<END
+# Reads lines of a command and the Debian package that has it.
+look_for() {
+    while read -r command package; do
+        command -v "$command" >/dev/null || [ -x "/usr/sbin/$command" ] ||
+            missing="$missing $package"
+    done
+}
+look_for <<END
 cc gcc
 keyctl keyutils
 request-key keyutils
 swtpm swtpm
 python3 python3-minimal
 setpriv util-linux
+END
+[ -z "$guest" ] || look_for <<END
+qemu-system-x86_64 qemu-system-x86
+busybox busybox-static
+ldd libc-bin
+xz xz-utils
 END
 missing=$(printf '%s\n' $missing | sort -u | tr '\n' ' ')
 
@@ -49,3 +70,5 @@ if ! enough; then
     echo "deps: Rust $rust or later is missing: install it with rustup (https://rustup.rs)" >&2
     exit 1
 fi
+
+[ -z "$guest" ] || scripts/kernels.sh
