@@ -47,6 +47,12 @@ port() {
     done
     fail "there is no virtio port $1"
 }
+# Should the host be gone.
+limit=$(sed -n 's/.*tdk\.give_up=\([0-9]*\).*/\1/p' /proc/cmdline)
+if [ -n "$limit" ]; then
+    (sleep "$limit" && off) </dev/null >/dev/null 2>&1 &
+fi
+
 mark=$(sed -n 's/.*tdk\.mark=\([0-9a-f]*\).*/\1/p' /proc/cmdline)
 exec 3<>"$(port out)" 4>"$(port err)" 5>"$(port log)"
 # Also waits until the host listens.

@@ -2,7 +2,6 @@
 
 use std::fs;
 use std::io::{self, Read};
-use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
@@ -29,6 +28,8 @@ pub(crate) struct Setup<'a> {
     /// The console is the caller's terminal.
     pub(crate) terminal: bool,
     pub(crate) model: TpmModel,
+    /// When the machine is to switch itself off, should nobody be left to do it.
+    pub(crate) give_up: Option<Duration>,
 }
 
 /// A machine that runs.
@@ -69,6 +70,9 @@ impl Machine {
             channels.push(Channel::listen(directory.path(), Stream::Console, "")?);
         }
 
+        let give_up = setup.give_up.map_or_else(String::new, |limit| {
+            format!("tdk.give_up={} ", limit.as_secs())
+        });
         let mut command = Command::new(&setup.qemu);
         command
             .args(["-nodefaults", "-no-user-config", "-display", "none"])
@@ -82,7 +86,7 @@ impl Machine {
             .arg(&initramfs)
             .arg("-append")
             .arg(format!(
-                "console=ttyS0 panic=-1 quiet tdk.mark={mark} {}",
+                "console=ttyS0 panic=-1 quiet tdk.mark={mark} {give_up}{}",
                 setup.arguments
             ))
             .args(ports(&channels, setup.terminal));
@@ -92,8 +96,7 @@ impl Machine {
         let qemu = if setup.terminal {
             Process::spawn_in_terminal(command)?
         } else {
-            // A Ctrl-C is for the caller, who then ends the machine.
-            command.stdin(Stdio::null()).process_group(0);
+            command.stdin(Stdio::null());
             Process::spawn_command(command, Vec::new())?
         };
         Ok(Self {

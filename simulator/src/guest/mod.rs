@@ -21,6 +21,10 @@
 //! # Ok::<(), tdk_simulator::guest::GuestError>(())
 //! ```
 //!
+//! A machine is in the process group of its caller, so that a Ctrl-C in the
+//! terminal ends both. If the caller is killed, it switches itself off a little
+//! after its time.
+//!
 //! A script that fails is a [`Run`] with another status than 0; a machine that
 //! fails is a [`GuestError`].
 
@@ -50,6 +54,9 @@ const QEMU: &str = "qemu-system-x86_64";
 
 /// How long a guest may run, unless somebody says otherwise.
 const TIME_LIMIT: Duration = Duration::from_mins(1);
+
+/// How much longer a guest lives whose host has forgotten it.
+const GIVE_UP: Duration = Duration::from_secs(10);
 
 /// What a TPM is to the machine it is in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -307,6 +314,7 @@ impl<'a> GuestBuilder<'a> {
             arguments: &self.arguments,
             terminal,
             model: self.tpm.unwrap_or_default(),
+            give_up: (!terminal).then_some(self.limit + GIVE_UP),
         };
         let start = Instant::now();
         let machine = Machine::start(&setup, directory, tpm)?;

@@ -6,4 +6,5 @@
 
 mod golden;
 mod hang;
+mod machine;
 mod session;
