@@ -7,7 +7,7 @@ DESTDIR ?=
 # Where rustup puts cargo, for a shell that does not know yet.
 export PATH := $(PATH):$(HOME)/.cargo/bin
 
-.PHONY: help build demo demo-host test ci deps install uninstall clean
+.PHONY: help build demo demo-host test ci deps deps-guest install uninstall clean
 
 help: ## this
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile
@@ -23,11 +23,14 @@ demo-host: deps build
 test: deps ## everything that can be tested here
 	scripts/test.sh
 
-ci: deps ## everything, and nothing may be left out
+ci: deps-guest ## everything, and nothing may be left out
 	scripts/ci.sh
 
 deps: ## installs what is missing
 	scripts/deps.sh
+
+deps-guest: ## the same, and what virtual machines need
+	scripts/deps.sh guest
 
 install: ## the callout, tdk and their configuration
 	scripts/install.sh '$(DESTDIR)' '$(PREFIX)'

@@ -29,7 +29,7 @@ stage() {
 }
 
 stage "format" cargo fmt --all --check
-stage "lints" cargo clippy --locked --workspace --all-targets --features tdk-tests/live -- -D warnings
+stage "lints" cargo clippy --locked --workspace --all-targets --features tdk-tests/live,tdk-tests/guest -- -D warnings
 stage "documentation" env RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps
 stage "build" scripts/build.sh
 stage "test" scripts/test.sh

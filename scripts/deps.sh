@@ -1,16 +1,31 @@
 #!/bin/sh
-# Installs what building and testing needs and is missing. Fails, naming it, if
-# it may not or can't.
+# deps.sh [guest]: installs what building and testing needs and is missing;
+# with `guest`, also what virtual machines need, and fetches their kernels.
+# Fails, naming it, if it may not or can't.
 set -eu
+cd "$(dirname "$0")/.."
+
+guest=
+case "${1:-}" in
+'') ;;
+guest) guest=yes ;;
+*)
+    echo "usage: deps.sh [guest]" >&2
+    exit 2
+    ;;
+esac
 
 rust=1.95
 missing=
 
-# command, Debian package
-while read -r command package; do
-    command -v "$command" >/dev/null || [ -x "/usr/sbin/$command" ] ||
-        missing="$missing $package"
-done <<END
+# Reads lines of a command and the Debian package that has it.
+look_for() {
+    while read -r command package; do
+        command -v "$command" >/dev/null || [ -x "/usr/sbin/$command" ] ||
+            missing="$missing $package"
+    done
+}
+look_for <<END
 cc gcc
 keyctl keyutils
 request-key keyutils
@@ -18,6 +33,12 @@ swtpm swtpm
 python3 python3
 setpriv util-linux
 unshare util-linux
+END
+[ -z "$guest" ] || look_for <<END
+qemu-system-x86_64 qemu-system-x86
+busybox busybox-static
+ldd libc-bin
+xz xz-utils
 END
 # Part of no command: what a static program is linked with.
 case $(cc -print-file-name=libc.a 2>/dev/null) in
@@ -74,3 +95,5 @@ if ! enough; then
         exit 1
     }
 fi
+
+[ -z "$guest" ] || scripts/kernels.sh

@@ -38,6 +38,24 @@ else
     features=tdk-tests/live
 fi
 
+# What guests need and is not here.
+lacks_guests() {
+    [ "$(uname -m)" = x86_64 ] || { echo "guests are of another architecture"; return; }
+    for program in qemu-system-x86_64 busybox ldd; do
+        command -v "$program" >/dev/null || { echo "$program is missing: make deps-guest"; return; }
+    done
+    for version in 6.1 6.12; do
+        kernel=${XDG_CACHE_HOME:-$HOME/.cache}/tpm-derived-keys/kernels/$version
+        [ -e "$kernel/vmlinuz" ] || { echo "kernel $version is missing: make deps-guest"; return; }
+    done
+}
+lacks=$(lacks_guests)
+if [ -n "$lacks" ]; then
+    skip "requests in virtual machines ($lacks)"
+else
+    features=$features${features:+,}tdk-tests/guest
+fi
+
 . scripts/locks.sh
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT

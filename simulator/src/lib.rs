@@ -26,6 +26,8 @@
 //! # Ok::<(), tdk_simulator::SimError>(())
 //! ```
 //!
+//! Whole machines with such a TPM as their device are in [`guest`].
+//!
 //! # One connection at a time
 //!
 //! swtpm serves one connection and lets two more wait. A program that keeps
@@ -42,6 +44,7 @@
 mod address;
 mod commands;
 mod error;
+pub mod guest;
 mod ports;
 mod process;
 mod state;

@@ -18,11 +18,14 @@ struct Arguments {
 enum Command {
     /// Run a software TPM until Ctrl-C and print its TCTI string.
     Swtpm(cli::swtpm::Arguments),
+    /// Run a script, or a shell, in a virtual machine with a software TPM.
+    Guest(cli::guest::Arguments),
 }
 
 fn main() -> ExitCode {
     let result = match Arguments::parse().command {
         Command::Swtpm(arguments) => cli::swtpm::run(arguments),
+        Command::Guest(arguments) => return cli::guest::run(arguments),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -38,7 +38,7 @@ pub(crate) struct Process {
     /// Where the process writes its standard output and error. A file is never
     /// full, as a pipe may be; this one has no name that could be left behind.
     output: File,
-    /// The sockets that swtpm leaves behind when it is killed.
+    /// The sockets that the process leaves behind when it is killed.
     sockets: Vec<PathBuf>,
 }
 
@@ -51,9 +51,6 @@ impl Process {
     }
 
     fn spawn(launch: &Launch, dir: &Path, address: &Address) -> Result<Self, SimError> {
-        let doing = "keeping what swtpm writes";
-        let output = tempfile::tempfile().map_err(SimError::io(doing))?;
-        let copy = || output.try_clone().map_err(SimError::io(doing));
         let [server, control] = address.options();
         let mut command = Command::new(&launch.program);
         command
@@ -65,23 +62,48 @@ impl Process {
             } else {
                 "not-need-init"
             })
-            .stdin(Stdio::null())
-            .stdout(copy()?)
-            .stderr(copy()?);
+            .stdin(Stdio::null());
         if launch.own_group {
             command.process_group(0);
         }
+        Self::spawn_command(command, address.files())
+    }
+
+    /// Starts a program. What it writes is kept.
+    pub(crate) fn spawn_command(
+        mut command: Command,
+        sockets: Vec<PathBuf>,
+    ) -> Result<Self, SimError> {
+        let output = output()?;
+        command.stdout(copy(&output)?).stderr(copy(&output)?);
+        Self::spawn_with(command, output, sockets)
+    }
+
+    /// Starts a program that talks to the caller's terminal. Only its standard
+    /// error is kept.
+    pub(crate) fn spawn_in_terminal(mut command: Command) -> Result<Self, SimError> {
+        let output = output()?;
+        command.stderr(copy(&output)?);
+        Self::spawn_with(command, output, Vec::new())
+    }
+
+    fn spawn_with(
+        mut command: Command,
+        output: File,
+        sockets: Vec<PathBuf>,
+    ) -> Result<Self, SimError> {
+        let program = PathBuf::from(command.get_program());
         let child = command.spawn().map_err(|source| match source.kind() {
             io::ErrorKind::NotFound => SimError::NotInstalled {
-                program: launch.program.clone(),
+                program: program.clone(),
             },
-            _ => SimError::path("starting", &launch.program)(source),
+            _ => SimError::path("starting", &program)(source),
         })?;
         Ok(Self {
             child,
-            program: launch.program.clone(),
+            program,
             output,
-            sockets: address.files(),
+            sockets,
         })
     }
 
@@ -104,6 +126,27 @@ impl Process {
             }
             thread::sleep(INTERVAL);
         }
+    }
+
+    /// Waits until the process has ended by itself, but not for longer than
+    /// `limit`.
+    pub(crate) fn wait(&mut self, limit: Duration) -> io::Result<Option<ExitStatus>> {
+        let deadline = Instant::now() + limit;
+        loop {
+            match self.child.try_wait()? {
+                None if Instant::now() < deadline => thread::sleep(INTERVAL),
+                status => return Ok(status),
+            }
+        }
+    }
+
+    /// Sends the process a signal.
+    pub(crate) fn signal(&self, signal: Signal) -> io::Result<()> {
+        // As long as the process is not reaped, its id is not another's.
+        Ok(rustix::process::kill_process(
+            Pid::from_child(&self.child),
+            signal,
+        )?)
     }
 
     /// An error if the process has ended.
@@ -150,21 +193,26 @@ impl Process {
     }
 
     fn end_process(&mut self) -> io::Result<ExitStatus> {
-        // As long as the process is not reaped, its id is not another's.
         if let Some(status) = self.child.try_wait()? {
             return Ok(status);
         }
-        rustix::process::kill_process(Pid::from_child(&self.child), Signal::TERM)?;
-        let deadline = Instant::now() + STOP_LIMIT;
-        while Instant::now() < deadline {
-            if let Some(status) = self.child.try_wait()? {
-                return Ok(status);
-            }
-            thread::sleep(INTERVAL);
+        self.signal(Signal::TERM)?;
+        if let Some(status) = self.wait(STOP_LIMIT)? {
+            return Ok(status);
         }
         self.child.kill()?;
         self.child.wait()
     }
+}
+
+/// A place for what a program writes.
+fn output() -> Result<File, SimError> {
+    tempfile::tempfile().map_err(SimError::io("keeping what a program writes"))
+}
+
+fn copy(output: &File) -> Result<File, SimError> {
+    let copy = output.try_clone();
+    copy.map_err(SimError::io("keeping what a program writes"))
 }
 
 impl Drop for Process {

@@ -24,10 +24,12 @@ fn directory() -> PathBuf {
 
 /// A TPM that the golden keys come from: a copy, the original is never touched.
 pub fn tpm() -> Swtpm {
-    Swtpm::builder()
-        .state(StateSource::CopyOf(directory().join("swtpm")))
-        .start()
-        .unwrap()
+    Swtpm::builder().state(state()).start().unwrap()
+}
+
+/// The state of that TPM, as a copy.
+pub fn state() -> StateSource {
+    StateSource::CopyOf(directory().join("swtpm"))
 }
 
 /// The Name of its root key, in hex.

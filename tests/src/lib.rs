@@ -8,6 +8,7 @@
 #![allow(clippy::unwrap_used, clippy::missing_errors_doc)]
 
 pub mod golden;
+pub mod guest;
 pub mod live;
 pub mod middle;
 pub mod oracle;

@@ -297,7 +297,12 @@ pub fn answer(output: &Output) -> Answer {
         return Ok(output.stdout.clone());
     }
     let text = String::from_utf8_lossy(&output.stderr);
-    for (message, errno) in [
+    Err(errno_in(&text).unwrap_or_else(|| panic!("{output:?}")))
+}
+
+/// The name of the errno that keyctl(1) wrote as text.
+pub fn errno_in(text: &str) -> Option<String> {
+    [
         ("Permission denied", "EACCES"),
         ("Invalid argument", "EINVAL"),
         ("No such device", "ENODEV"),
@@ -307,12 +312,10 @@ pub fn answer(output: &Output) -> Answer {
         ("Key has been revoked", "EKEYREVOKED"),
         ("Disk quota exceeded", "EDQUOT"),
         ("Operation not permitted", "EPERM"),
-    ] {
-        if text.contains(&format!("request_key: {message}")) {
-            return Err(errno.into());
-        }
-    }
-    panic!("{output:?}");
+    ]
+    .into_iter()
+    .find(|(message, _)| text.contains(&format!("request_key: {message}")))
+    .map(|(_, errno)| errno.to_owned())
 }
 
 /// The result for which keys are refused: an errno.

@@ -41,6 +41,11 @@ pub fn panicking_callout() -> PathBuf {
     target.join("debug/examples/panicking")
 }
 
+/// `tdk-sim`.
+pub fn tdk_sim() -> PathBuf {
+    dist().join("tdk-sim")
+}
+
 /// The operator's command.
 pub fn tdk() -> Command {
     Command::new(dist().join("tdk"))

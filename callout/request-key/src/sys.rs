@@ -89,19 +89,26 @@ pub(crate) fn reject(serial: i32, seconds: u32, errno: i32) -> io::Result<()> {
     Ok(())
 }
 
-/// Hands all open files to a child process that does nothing but end.
+/// Hands all open files to a child process that does nothing but outlive us.
 ///
 /// The kernel lets nobody close a TPM device before the TPM has answered, not
-/// even by exiting; and the asker waits for our exit. After this call the files
-/// are the child's to close, and exiting takes no time.
+/// even by exiting; and the asker waits for our exit. It is the last one to
+/// close a file who waits: after this call that is the child, and exiting takes
+/// no time.
 pub(crate) fn leave_files_to_a_child() {
     // SAFETY: fork(2) itself is safe; the child of a process with threads may
-    // only call async-signal-safe functions, which close(2) and _exit(2) are.
+    // only call async-signal-safe functions, which close(2), getppid(2), poll(2)
+    // and _exit(2) are. poll(2) touches no memory when it is given none.
     unsafe {
+        let parent = libc::getpid();
         if libc::fork() == 0 {
             // Standard output first: request-key waits for its end.
             for standard in 0..=2 {
                 libc::close(standard);
+            }
+            // Processes get another parent when theirs has closed its files.
+            while libc::getppid() == parent {
+                libc::poll(std::ptr::null_mut(), 0, 5);
             }
             libc::_exit(0);
         }

@@ -1,14 +1,14 @@
 //! `tdk-sim swtpm`: one software TPM for as long as it is wanted.
 
 use std::error::Error;
-use std::fs::DirBuilder;
 use std::io::{self, Write};
-use std::os::unix::fs::DirBuilderExt;
 use std::path::PathBuf;
 
 use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
-use tdk_simulator::{Endpoint, StateSource, Swtpm};
+use tdk_simulator::{Endpoint, Swtpm};
+
+use super::source;
 
 /// What `tdk-sim swtpm` can be told.
 #[derive(Debug, clap::Args)]
@@ -58,16 +58,4 @@ pub(crate) fn run(arguments: Arguments) -> Result<(), Box<dyn Error>> {
     }
     tpm.stop()?;
     Ok(())
-}
-
-fn source(state: Option<PathBuf>) -> Result<StateSource, String> {
-    let Some(dir) = state else {
-        return Ok(StateSource::Fresh);
-    };
-    DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(&dir)
-        .map_err(|error| format!("making the directory {}: {error}", dir.display()))?;
-    Ok(StateSource::InPlace(dir))
 }

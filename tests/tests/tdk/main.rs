@@ -217,6 +217,8 @@ fn what_is_no_device_is_not_written_to() {
     let text = stderr(&run_tdk(&["root", "--tcti", &tcti]), 1);
     assert!(text.contains("not a character device"), "{text}");
     assert_eq!(fs::read_to_string(&file).unwrap(), "content");
+    let text = stderr(&run_tdk(&["root", "--tcti", "device:/dev/null"]), 1);
+    assert!(text.contains("not a TPM device"), "{text}");
 }
 
 #[test]

@@ -10,7 +10,8 @@ use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::buffer::spare_capacity;
+use rustix::event::{PollFd, PollFlags, Timespec, epoll, poll};
 use rustix::fs::OFlags;
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, sockopt};
@@ -22,12 +23,16 @@ pub(super) const MOST: usize = 4096;
 
 const HEADER: usize = 10;
 
+/// Between tries of what can't be waited for.
+const PAUSE: Duration = Duration::from_millis(20);
+
 /// An open connection. After an error it must not be used again: what comes
 /// next over it may be the answer to the last command.
 #[derive(Debug)]
 pub(super) struct Link {
     fd: Option<OwnedFd>,
-    device: bool,
+    /// Tells of a device's answer. There is none for sockets.
+    answers: Option<OwnedFd>,
     /// A command has been sent and not been answered.
     waiting: bool,
 }
@@ -39,16 +44,20 @@ impl Link {
             Tcti::SwtpmUnix(path) => connect_unix(path, until)?,
             Tcti::SwtpmTcp(address) => connect_tcp(*address, until)?,
         };
+        let answers = match tcti {
+            Tcti::Device(_) => Some(answers_of(&fd)?),
+            _ => None,
+        };
         Ok(Self {
             fd: Some(fd),
-            device: matches!(tcti, Tcti::Device(_)),
+            answers,
             waiting: false,
         })
     }
 
     /// Whether closing would have to wait until the TPM has answered.
     pub(super) fn is_stuck(&self) -> bool {
-        self.device && self.waiting
+        self.answers.is_some() && self.waiting
     }
 
     /// Sends a command, and waits for the response.
@@ -66,21 +75,37 @@ impl Link {
         let fd = self.fd.as_ref().expect("taken by drop only");
         let mut sent = 0;
         while sent < command.len() {
-            wait(fd, PollFlags::OUT, until)?;
+            // A device takes a command when it has none.
+            if self.answers.is_none() {
+                wait(fd, PollFlags::OUT, until)?;
+            }
             match rustix::io::write(fd, &command[sent..]) {
                 Ok(count) => sent += count,
-                Err(Errno::AGAIN | Errno::INTR) => {}
+                Err(Errno::INTR) => {}
+                Err(Errno::AGAIN) => thread::sleep(remaining(until)?.min(PAUSE)),
                 Err(Errno::PIPE | Errno::CONNRESET) => return Err(eof()),
                 Err(error) => return Err(error.into()),
             }
         }
         let mut got = 0;
+        let mut ready = false;
         let length = loop {
-            wait(fd, PollFlags::IN, until)?;
+            if !ready {
+                match &self.answers {
+                    Some(answers) => wait_for_answer(answers, until)?,
+                    None => wait(fd, PollFlags::IN, until)?,
+                }
+                // Until a read says otherwise: what has come is told of once.
+                ready = true;
+            }
             match rustix::io::read(fd, &mut response[got..]) {
                 Ok(0) | Err(Errno::CONNRESET) => return Err(eof()),
                 Ok(count) => got += count,
-                Err(Errno::AGAIN | Errno::INTR) => {}
+                Err(Errno::INTR) => {}
+                Err(Errno::AGAIN) => {
+                    ready = false;
+                    continue;
+                }
                 Err(error) => return Err(error.into()),
             }
             if got < HEADER {
@@ -123,12 +148,50 @@ fn remaining(until: Instant) -> io::Result<Duration> {
     Ok(left)
 }
 
+fn left(until: Instant) -> io::Result<Timespec> {
+    Timespec::try_from(remaining(until)?).map_err(|_| io::ErrorKind::InvalidInput.into())
+}
+
 fn wait(fd: &OwnedFd, what: PollFlags, until: Instant) -> io::Result<()> {
     loop {
-        let left = Timespec::try_from(remaining(until)?)
-            .map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?;
+        let left = left(until)?;
         let mut fds = [PollFd::new(fd, what)];
         match poll(&mut fds, Some(&left)) {
+            Ok(0) | Err(Errno::INTR) => {}
+            Ok(_) => return Ok(()),
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+/// What tells that a device has an answer, to be made before a command is sent.
+///
+/// poll(2) and read(2) are no way to wait for a TPM device: while a command is
+/// in the TPM the kernel lets nobody ask whether there is an answer, not even
+/// without blocking, but keeps them waiting beyond the reach of time-outs and
+/// signals. epoll(7) asks when a file is added to it, and then not before the
+/// driver says that something has changed, which is when it has the answer.
+/// (Without ET it would ask once more after each answer, and meet the next
+/// command.)
+fn answers_of(device: &OwnedFd) -> io::Result<OwnedFd> {
+    let answers = epoll::create(epoll::CreateFlags::CLOEXEC)?;
+    let events = epoll::EventFlags::IN | epoll::EventFlags::ET;
+    match epoll::add(&answers, device, epoll::EventData::new_u64(0), events) {
+        Ok(()) => Ok(answers),
+        // What never keeps anyone waiting, as /dev/null.
+        Err(Errno::PERM) => Err(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            "it is not a TPM device",
+        )),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn wait_for_answer(answers: &OwnedFd, until: Instant) -> io::Result<()> {
+    loop {
+        let left = left(until)?;
+        let mut events = Vec::with_capacity(1);
+        match epoll::wait(answers, spare_capacity(&mut events), Some(&left)) {
             Ok(0) | Err(Errno::INTR) => {}
             Ok(_) => return Ok(()),
             Err(error) => return Err(error.into()),
@@ -154,7 +217,7 @@ fn open_device(path: &Path, until: Instant) -> io::Result<OwnedFd> {
             // Without resource manager the device has one user at a time.
             Err(error) if error.kind() == io::ErrorKind::ResourceBusy => {
                 let left = remaining(until).map_err(|_| error)?;
-                thread::sleep(left.min(Duration::from_millis(20)));
+                thread::sleep(left.min(PAUSE));
             }
             Err(error) => return Err(error),
         }

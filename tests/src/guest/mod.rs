@@ -1,0 +1,166 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! Guests: requests to kernels other than this machine's, from TPM devices.
+
+use std::fmt::Write;
+
+use tdk_simulator::guest::{Guest, GuestBuilder, Kernel, Run, TpmModel};
+
+use crate::live::{Answer, errno_in};
+use crate::oracle::Request;
+use crate::programs;
+
+/// Where keyctl(1) is in a guest.
+pub const KEYCTL: &str = "/usr/bin/keyctl";
+
+/// A kernel, and the device that the TPM is to it.
+#[derive(Clone, Debug)]
+pub struct Machine {
+    /// The kernel.
+    pub kernel: Kernel,
+    /// The device.
+    pub tpm: TpmModel,
+}
+
+impl Machine {
+    /// One as this, with the callout installed.
+    pub fn guest<'a>(&self) -> GuestBuilder<'a> {
+        Guest::builder()
+            .kernel(self.kernel.clone())
+            .tpm(self.tpm)
+            .callout(programs::callout())
+            // busybox's knows no uids.
+            .file("/usr/bin/setpriv", "/usr/bin/setpriv", 0o755)
+    }
+}
+
+/// Kernel 6.1 and a discrete TPM.
+pub const OLD: Machine = Machine {
+    kernel: Kernel::V6_1,
+    tpm: TpmModel::Tis,
+};
+/// Kernel 6.12 and a discrete TPM.
+pub const NEW: Machine = Machine {
+    kernel: Kernel::V6_12,
+    tpm: TpmModel::Tis,
+};
+/// Kernel 6.12 and a TPM in firmware.
+pub const NEW_CRB: Machine = Machine {
+    kernel: Kernel::V6_12,
+    tpm: TpmModel::Crb,
+};
+
+/// A script for a guest that asks for keys.
+#[derive(Clone, Debug)]
+pub struct Script {
+    text: String,
+    requests: usize,
+    may_leave: usize,
+}
+
+impl Default for Script {
+    fn default() -> Self {
+        Self {
+            text: include_str!("prelude.sh").into(),
+            requests: 0,
+            may_leave: 0,
+        }
+    }
+}
+
+impl Script {
+    /// Adds lines of shell, with that many requests in them that reach the
+    /// callout.
+    pub fn lines(&mut self, text: &str, requests: usize) -> &mut Self {
+        self.text.push_str(text);
+        self.text.push('\n');
+        self.requests += requests;
+        self
+    }
+
+    /// Has a keyctl(1) ask for a key, in a session keyring of its own. What
+    /// belongs to the identity is taken from the guest, not from the request.
+    pub fn ask(&mut self, program: &str, request: &Request) -> &mut Self {
+        let uid = match request.uid {
+            0 => String::new(),
+            uid => format!("/usr/bin/setpriv --reuid {uid} --regid {uid} --clear-groups "),
+        };
+        let words = [program.as_bytes(), b"request2", request.key_type.as_bytes()]
+            .into_iter()
+            .chain([&request.description[..], &request.info]);
+        let words: Vec<_> = words.map(quoted).collect();
+        let line = format!("ask {uid}sh -c \"$read_key\" sh {}", words.join(" "));
+        self.lines(&line, 1)
+    }
+
+    /// Allows that many objects to be loaded in the TPM in the end.
+    pub fn may_leave(&mut self, handles: usize) -> &mut Self {
+        self.may_leave = handles;
+        self
+    }
+
+    /// Runs it on a machine, and fails if it fails, or if the machine was not
+    /// left as it should be.
+    pub fn run(&self, guest: GuestBuilder<'_>) -> (Vec<Answer>, Run) {
+        let run = guest
+            .script(format!("{}handles\n", self.text))
+            .run()
+            .unwrap_or_else(|error| panic!("{error}"));
+        let output = String::from_utf8(run.stdout.clone()).unwrap();
+        let shown = format!(
+            "{output}{}{}",
+            String::from_utf8_lossy(&run.stderr),
+            run.kernel_log_of_script()
+        );
+        assert_eq!(run.status, 0, "{shown}");
+        let handles = output
+            .lines()
+            .find_map(|line| line.strip_prefix("handles "));
+        let handles = handles.and_then(|count| count.parse::<usize>().ok());
+        assert!(
+            handles.is_some_and(|count| count <= self.may_leave),
+            "{shown}"
+        );
+        assert_log(&run, self.requests);
+        println!("{} requests: {:?}", self.requests, run.duration);
+        (output.lines().filter_map(answer).collect(), run)
+    }
+}
+
+/// A word of the shell's, whatever is in it.
+fn quoted(word: &[u8]) -> String {
+    let mut text = String::from("$'");
+    for byte in word {
+        // Writing to a String does not fail.
+        let _ = write!(text, "\\x{byte:02x}");
+    }
+    text + "'"
+}
+
+fn answer(line: &str) -> Option<Answer> {
+    if let Some(key) = line.strip_prefix("key ") {
+        return Some(Ok(hex::decode(key).unwrap()));
+    }
+    let error = line.strip_prefix("error ")?;
+    Some(Err(errno_in(error).unwrap_or_else(|| panic!("{error}"))))
+}
+
+/// Fails if the kernel had anything to say, or if there are more or fewer lines
+/// than one for each request.
+fn assert_log(run: &Run, requests: usize) {
+    for bad in ["WARNING:", "BUG:", "Oops", "Call Trace", "blocked for more"] {
+        assert!(!run.kernel_log.contains(bad), "{}", run.kernel_log);
+    }
+    let log = run.kernel_log_of_script();
+    let (ours, others): (Vec<_>, Vec<_>) = log
+        .lines()
+        .partition(|line| line.contains("key.tpm2_derived["));
+    assert_eq!(ours.len(), requests, "{log}");
+    for line in others {
+        let priority = line
+            .strip_prefix('<')
+            .and_then(|rest| rest.split_once('>'))
+            .and_then(|(number, _)| number.parse::<u32>().ok());
+        // Notices, and what is of no interest.
+        assert!(priority.is_some_and(|number| number % 8 >= 5), "{line}");
+    }
+}

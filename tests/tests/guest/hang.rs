@@ -1,0 +1,73 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! A TPM that does not answer, behind the kernel's own driver: nobody waits
+//! longer for it than is configured.
+
+use tdk_simulator::guest::Stream;
+use tdk_tests::guest::{KEYCTL, Machine, NEW, NEW_CRB, OLD, Script};
+use tdk_tests::live::errno;
+use tdk_tests::oracle::Request;
+
+fn a_hanging_tpm(machine: &Machine, device: &str) {
+    let request = |name: &str| Request::user(name, "32 path", 0, KEYCTL);
+    let mut script = Script::default();
+    let now = "cut -d. -f1 /proc/uptime";
+    script
+        .ask(KEYCTL, &request("a"))
+        .lines(&format!("echo halt; read -r _; start=$({now})"), 0)
+        .ask(KEYCTL, &request("a"))
+        .ask(KEYCTL, &request("b"))
+        .lines(&format!("echo took $(($({now}) - start))"), 0)
+        // What waits for the TPM is nobody's parent, and goes with the answer.
+        .lines("echo resume; read -r _; sleep 1; pidof key.tpm2_derived", 0)
+        .ask(KEYCTL, &request("b"))
+        .ask(KEYCTL, &request("a"));
+    if device == "/dev/tpm0" {
+        // The answer that nobody waited for. Its slot is freed when it is needed.
+        script.may_leave(1);
+    }
+    let config = format!("deadline_seconds = 1\ntcti = \"device:{device}\"\n");
+    let guest = machine
+        .guest()
+        .text("/etc/tdk/config.toml", config)
+        .watch(|machine, line| {
+            match (line.stream, &*line.text()) {
+                (Stream::Stdout, "halt") => machine.halt_tpm().unwrap(),
+                (Stream::Stdout, "resume") => machine.resume_tpm().unwrap(),
+                _ => return,
+            }
+            machine.say("done\n").unwrap();
+        });
+    let (answers, run) = script.run(guest);
+    let [before, during, during_again, other, after] = &answers[..] else {
+        panic!("{answers:?}");
+    };
+    before.as_ref().unwrap();
+    other.as_ref().unwrap();
+    assert_eq!(after, before);
+    assert_eq!([during, during_again], [&errno("EAGAIN"); 2]);
+
+    let output = String::from_utf8_lossy(&run.stdout);
+    let took = output.lines().find_map(|line| line.strip_prefix("took "));
+    let took: u32 = took.unwrap().parse().unwrap();
+    // Two requests, of a second each.
+    assert!((1..=5).contains(&took), "{took} s");
+    assert!(
+        !output.lines().any(|line| line.parse::<u32>().is_ok()),
+        "{output}"
+    );
+}
+
+#[test]
+fn a_hanging_tpm_on_6_1() {
+    a_hanging_tpm(&OLD, "/dev/tpmrm0");
+}
+
+#[test]
+fn a_hanging_tpm_in_firmware() {
+    a_hanging_tpm(&NEW_CRB, "/dev/tpmrm0");
+}
+
+#[test]
+fn a_hanging_tpm_without_resource_manager() {
+    a_hanging_tpm(&NEW, "/dev/tpm0");
+}

@@ -1,0 +1,10 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! Requests in virtual machines, with what is shipped installed as it is
+//! shipped: other kernels, real TPM devices, real reboots.
+#![forbid(unsafe_code)]
+#![allow(clippy::unwrap_used)]
+
+mod golden;
+mod hang;
+mod machine;
+mod session;
