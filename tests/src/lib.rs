@@ -32,16 +32,12 @@ pub fn assert_no_handles(tpm: &tdk_simulator::Swtpm) {
 /// Says that something can't be tested on this machine; with `CI=true` it is an
 /// error.
 pub fn not_run(what: &str) {
+    use std::io::Write;
     assert_ne!(
         std::env::var("CI").as_deref(),
         Ok("true"),
         "not run: {what}"
     );
-    eprintln_uncaptured(&format!("not run: {what}"));
-}
-
-/// A line past what the test runner captures.
-pub fn eprintln_uncaptured(line: &str) {
-    use std::io::Write;
-    let _ = writeln!(std::io::stderr(), "\n{line}");
+    // Past what the test runner captures.
+    let _ = writeln!(std::io::stderr(), "\nnot run: {what}");
 }
