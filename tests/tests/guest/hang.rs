@@ -10,13 +10,12 @@ use tdk_tests::oracle::Request;
 fn a_hanging_tpm(machine: &Machine, device: &str) {
     let request = |name: &str| Request::user(name, "32 path", 0, KEYCTL);
     let mut script = Script::default();
-    let now = "cut -d. -f1 /proc/uptime";
     script
         .ask(KEYCTL, &request("a"))
-        .lines(&format!("echo halt; read -r _; start=$({now})"), 0)
+        .lines("echo halt; read -r _", 0)
         .ask(KEYCTL, &request("a"))
         .ask(KEYCTL, &request("b"))
-        .lines(&format!("echo took $(($({now}) - start))"), 0)
+        // Both have been answered by now, while the TPM still hangs.
         // What waits for the TPM is nobody's parent, and goes with the answer.
         .lines("echo resume; read -r _; sleep 1; pidof key.tpm2_derived", 0)
         .ask(KEYCTL, &request("b"))
@@ -47,10 +46,6 @@ fn a_hanging_tpm(machine: &Machine, device: &str) {
     assert_eq!([during, during_again], [&errno("EAGAIN"); 2]);
 
     let output = String::from_utf8_lossy(&run.stdout);
-    let took = output.lines().find_map(|line| line.strip_prefix("took "));
-    let took: u32 = took.unwrap().parse().unwrap();
-    // Two requests, of a second each.
-    assert!((1..=5).contains(&took), "{took} s");
     assert!(
         !output.lines().any(|line| line.parse::<u32>().is_ok()),
         "{output}"
