@@ -7,9 +7,9 @@
 //! else can take it and keep others waiting. Processes of other users (they
 //! bring a software TPM of their own) go without.
 //!
-//! In the lock file stands the Name of the TPM's root key, so that the next in
-//! line can tell a root key that a killed process left loaded from keys of
-//! others.
+//! In the lock file stands the Name of the TPM's root key, and whether one may
+//! be loaded: so that the next in line knows of a root key that a killed process
+//! has left, and can tell it from keys of others.
 
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io;
@@ -32,6 +32,9 @@ const DIRECTORY: &str = "/run/tdk";
 pub(super) struct Turn(File);
 
 impl Turn {
+    /// Where the mark is: behind the Name.
+    const MARK: u64 = Name::SIZE as u64;
+
     /// Waits for the turn, if this process is root's.
     pub(super) fn take(tcti: &Tcti, limit: Duration) -> Result<Option<Self>, TpmError> {
         if !rustix::process::geteuid().is_root() {
@@ -41,20 +44,36 @@ impl Turn {
         Self::wait(file, limit).map(Some)
     }
 
-    /// The Name that the last one remembered, if that was the whole of it.
+    /// The Name that the last one remembered, if one has.
     pub(super) fn remembered(&self) -> Option<Name> {
         let mut name = [0; Name::SIZE];
         self.0.read_exact_at(&mut name, 0).ok()?;
-        Some(Name(name))
+        // A mark alone has zeros before it; a Name begins with its algorithm.
+        (name[..2] != [0, 0]).then_some(Name(name))
     }
 
     /// Leaves the Name for those who come after.
     pub(super) fn remember(&self, name: Name) {
         if self.remembered() != Some(name) {
-            // Without it, a slot that a killed process left taken is freed when
-            // the TPM restarts.
-            let _ = self.0.write_all_at(name.as_bytes(), 0);
+            self.write(name.as_bytes(), 0);
         }
+    }
+
+    /// Whether whoever had the turn last may have left a root key loaded.
+    pub(super) fn is_unclean(&self) -> bool {
+        let mut mark = [0];
+        self.0.read_exact_at(&mut mark, Self::MARK).is_ok() && mark == *b"!"
+    }
+
+    /// Says whether a root key may be loaded from now on.
+    pub(super) fn mark(&self, unclean: bool) {
+        self.write(if unclean { b"!" } else { b"." }, Self::MARK);
+    }
+
+    /// Without what is written here, a slot that a killed process left taken is
+    /// freed when the TPM restarts.
+    fn write(&self, bytes: &[u8], offset: u64) {
+        let _ = self.0.write_all_at(bytes, offset);
     }
 
     fn open(directory: &Path, tcti: &Tcti) -> io::Result<File> {
@@ -132,6 +151,22 @@ mod tests {
         drop(turn);
         let turn = Turn::wait(file(directory.path()), Duration::ZERO).unwrap();
         assert_eq!(turn.remembered(), Some(Name([2; Name::SIZE])));
+    }
+
+    #[test]
+    fn what_was_left_unclean_is_told() {
+        let directory = tempfile::tempdir().unwrap();
+        let turn = Turn::wait(file(directory.path()), Duration::ZERO).unwrap();
+        assert!(!turn.is_unclean());
+        turn.mark(true);
+        assert_eq!(turn.remembered(), None);
+        turn.remember(Name([1; Name::SIZE]));
+        drop(turn);
+        let turn = Turn::wait(file(directory.path()), Duration::ZERO).unwrap();
+        assert!(turn.is_unclean());
+        assert_eq!(turn.remembered(), Some(Name([1; Name::SIZE])));
+        turn.mark(false);
+        assert!(!turn.is_unclean());
     }
 
     #[test]

@@ -9,28 +9,60 @@ use tdk_tests::assert_no_handles;
 use tpm_derived_keys::identity::{Identity, Realm, Scope, Subject};
 use tpm_derived_keys::tpm::{Direct, Patience, RootKey};
 
-#[test]
-fn slots_that_dead_processes_left_taken_are_freed() {
-    let tpm = Swtpm::builder().start().unwrap();
-    // Three roots left behind fill the TPM.
-    for _ in 0..3 {
-        let mut direct = Direct::open(&tpm.tcti().parse().unwrap(), &Patience::default()).unwrap();
-        std::mem::forget(RootKey::create(&mut direct).unwrap());
-    }
-    assert_eq!(tpm.transient_handles().unwrap().len(), 3);
-    let mut direct = Direct::open(&tpm.tcti().parse().unwrap(), &Patience::default()).unwrap();
+fn open(tpm: &Swtpm) -> Direct {
+    Direct::open(&tpm.tcti().parse().unwrap(), &Patience::default()).unwrap()
+}
+
+fn derive(tpm: &Swtpm) {
+    let mut direct = open(tpm);
     let mut root = RootKey::create(&mut direct).unwrap();
     let identity = Identity::new(Subject::Id, Scope::Uid, 0, Realm::default()).unwrap();
     root.identity_key(&identity.digest()).unwrap();
     root.flush().unwrap();
+}
+
+#[test]
+fn a_slot_that_a_dead_process_left_taken_is_freed_by_the_next() {
+    let tpm = Swtpm::builder().start().unwrap();
+    // For all that can be seen from outside, this process was killed.
+    let mut direct = open(&tpm);
+    std::mem::forget(RootKey::create(&mut direct).unwrap());
     drop(direct);
+    assert_eq!(tpm.transient_handles().unwrap().len(), 1);
+    derive(&tpm);
+    assert_no_handles(&tpm);
+}
+
+#[test]
+fn slots_are_freed_when_there_are_none_left() {
+    let tpm = Swtpm::builder().start().unwrap();
+    // From here on it is known what the root key is called.
+    derive(&tpm);
+    // TPM2_CreatePrimary of the root key, by somebody who keeps no record.
+    let command = [
+        "8002 00000000 00000131 40000001 00000009 40000009 0000 00 0000",
+        "0004 0000 0000",
+        "0023 0008 000b 00040472 0000 0005 000b",
+        "0013 74706d2d646572697665642d6b657973207631",
+        "0000 00000000",
+    ];
+    let command = command.concat().replace(' ', "");
+    let mut command = hex::decode(command).unwrap();
+    let length = u32::try_from(command.len()).unwrap();
+    command[2..6].copy_from_slice(&length.to_be_bytes());
+    for _ in 0..3 {
+        let response = tpm.send(&command).unwrap();
+        assert_eq!(response[6..10], [0; 4], "{response:02x?}");
+    }
+    assert_eq!(tpm.transient_handles().unwrap().len(), 3);
+    derive(&tpm);
     assert_no_handles(&tpm);
 }
 
 #[test]
 fn the_locks_are_roots() {
     let tpm = Swtpm::builder().start().unwrap();
-    drop(Direct::open(&tpm.tcti().parse().unwrap(), &Patience::default()).unwrap());
+    drop(open(&tpm));
     let directory = std::fs::metadata("/run/tdk").unwrap();
     assert_eq!((directory.uid(), directory.mode() & 0o7777), (0, 0o700));
     for entry in std::fs::read_dir("/run/tdk").unwrap().flatten() {

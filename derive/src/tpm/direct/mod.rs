@@ -61,6 +61,7 @@ impl Direct {
             turn,
         };
         direct.connect(deadline.for_work())?;
+        direct.sweep_after_others();
         Ok(direct)
     }
 
@@ -197,6 +198,28 @@ impl Direct {
         Ok(())
     }
 
+    /// Frees what whoever had the turn before was not given the time to free.
+    fn sweep_after_others(&mut self) {
+        let unclean = self.turn.as_ref().is_some_and(Turn::is_unclean);
+        if let Some(name) = self.remembered()
+            && unclean
+            && self.tcti.keeps_objects()
+        {
+            // Should it fail, it is tried again when slots run out.
+            let _ = self.sweep(name, self.deadline.for_work());
+            if self.link.is_none() {
+                let _ = self.connect(self.deadline.for_work());
+            }
+        }
+    }
+
+    /// Notes, for those who come after, whether a root key may be loaded.
+    fn mark_loaded(&self, loaded: bool) {
+        if let Some(turn) = &self.turn {
+            turn.mark(loaded);
+        }
+    }
+
     /// The Name of this TPM's root key, from whoever had the turn before.
     fn remembered(&self) -> Option<Name> {
         self.turn.as_ref()?.remembered()
@@ -235,6 +258,19 @@ impl Direct {
         self.sweep(name, until)
     }
 
+    fn flushed(&mut self, root: &LoadedRoot) -> Result<(), TpmError> {
+        if self.link.is_none() {
+            return self.recover(Some(root.name));
+        }
+        let until = self.deadline.for_flush();
+        let flush = commands::flush_context(root.handle);
+        match self.run(Command::FlushContext, flush, until) {
+            Ok(_) => Ok(()),
+            Err(error) if self.link.is_none() => self.recover(Some(root.name)).map_err(|_| error),
+            Err(error) => Err(error),
+        }
+    }
+
     fn created_root(&mut self, until: Instant) -> Result<LoadedRoot, TpmError> {
         let command = Command::CreatePrimary;
         let length = self.run(command, commands::create_primary(), until)?;
@@ -258,6 +294,7 @@ fn malformed(command: Command, what: String) -> TpmError {
 
 impl Tpm for Direct {
     fn create_root(&mut self) -> Result<LoadedRoot, TpmError> {
+        self.mark_loaded(true);
         let result = self.created_root(self.deadline.for_work());
         match &result {
             Ok(root) => {
@@ -267,8 +304,12 @@ impl Tpm for Direct {
             }
             Err(_) if self.link.is_none() => {
                 // The first error tells more than one of the attempt to clean up.
-                let _ = self.recover(None);
+                if self.recover(None).is_ok() {
+                    self.mark_loaded(false);
+                }
             }
+            Err(TpmError::Response { .. }) => self.mark_loaded(false),
+            // It answered, with something that was flushed if it could be.
             Err(_) => {}
         }
         result
@@ -300,15 +341,10 @@ impl Tpm for Direct {
     }
 
     fn flush(&mut self, root: LoadedRoot) -> Result<(), TpmError> {
-        if self.link.is_none() {
-            return self.recover(Some(root.name));
+        let result = self.flushed(&root);
+        if result.is_ok() {
+            self.mark_loaded(false);
         }
-        let until = self.deadline.for_flush();
-        let flush = commands::flush_context(root.handle);
-        match self.run(Command::FlushContext, flush, until) {
-            Ok(_) => Ok(()),
-            Err(error) if self.link.is_none() => self.recover(Some(root.name)).map_err(|_| error),
-            Err(error) => Err(error),
-        }
+        result
     }
 }
