@@ -44,6 +44,11 @@ impl Rule {
         Self::new(config, PREFIX, program, "", DIRECT)
     }
 
+    /// Installs the callout with other arguments than it takes.
+    pub fn with_arguments(arguments: &str) -> Self {
+        Self::new("", PREFIX, &programs::callout(), "", arguments)
+    }
+
     /// Installs the callout for descriptions that are not its own: the key ids
     /// of this rule alone.
     pub fn catching_strangers(config: &str) -> Self {

@@ -269,8 +269,13 @@ fn guarded<T>(work: impl FnOnce() -> Result<T, Failure>) -> Result<T, Failure> {
     })
 }
 
-/// Called by hand, or by a line that is wrong: there is no key to complete.
+/// Called by hand, or by a line that is wrong, and then there may be somebody who
+/// waits for a key.
 fn misused(failure: &Failure) -> ExitCode {
+    let waiting = UnderConstruction::of_this_session().map(UnderConstruction::assume);
+    if let Some(Ok(key)) = waiting {
+        let _ = key.reject(failure.errno());
+    }
     log::line(LogLevel::Info, LogLevel::Error, &failure.to_string());
     complain(failure);
     ExitCode::from(2)

@@ -116,6 +116,24 @@ fn a_panic() {
 }
 
 #[test]
+fn a_line_that_is_wrong() {
+    for arguments in [
+        "%k %t %d %c %u %g",
+        "%k",
+        "x %t %d %c %u %g %S",
+        "--verbose",
+    ] {
+        let rule = Rule::with_arguments(arguments);
+        assert_eq!(
+            rule.ask("x", "32 path"),
+            errno("EKEYREJECTED"),
+            "{arguments}"
+        );
+        rule.assert_nothing_left();
+    }
+}
+
+#[test]
 fn a_configuration_that_can_not_be_used() {
     let tpm = golden::tpm();
     let rule = Rule::direct("tctii = 1\n");
