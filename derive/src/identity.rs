@@ -342,3 +342,7 @@ impl fmt::Display for IdentityError {
 }
 
 impl std::error::Error for IdentityError {}
+
+#[cfg(test)]
+#[path = "identity_tests.rs"]
+mod tests;

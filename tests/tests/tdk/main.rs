@@ -316,6 +316,10 @@ fn askers_that_are_described_wrongly() {
             "absolute, canonical path",
         ),
         (
+            &["--identity", "path", "--uid", "0", "--value", "//x"],
+            "absolute, canonical path",
+        ),
+        (
             &[
                 "--identity",
                 "path",
