@@ -7,7 +7,7 @@ DESTDIR ?=
 # Where rustup puts cargo, for a shell that does not know yet.
 export PATH := $(PATH):$(HOME)/.cargo/bin
 
-.PHONY: help build demo demo-host test ci deps deps-guest install uninstall clean
+.PHONY: help build demo demo-host test ci deps deps-guest deny advisories install uninstall clean
 
 help: ## this
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile
@@ -31,6 +31,12 @@ deps: ## installs what is missing
 
 deps-guest: ## the same, and what virtual machines need
 	scripts/deps.sh guest
+
+deny: deps ## dependencies: licences, sources, versions
+	scripts/deny.sh bans licenses sources
+
+advisories: deps ## dependencies: known vulnerabilities (needs RustSec's database from the network)
+	scripts/deny.sh advisories
 
 install: ## the callout, tdk and their configuration
 	scripts/install.sh '$(DESTDIR)' '$(PREFIX)'

@@ -31,6 +31,7 @@ stage() {
 stage "format" cargo fmt --all --check
 stage "lints" cargo clippy --locked --workspace --all-targets --features tdk-tests/live,tdk-tests/guest -- -D warnings
 stage "documentation" env RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps
+stage "dependencies" scripts/deny.sh bans licenses sources
 stage "build" scripts/build.sh
 stage "test" scripts/test.sh
 stage "demo" make demo
