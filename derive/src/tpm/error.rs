@@ -5,7 +5,7 @@ use std::fmt;
 use std::io;
 use std::time::Duration;
 
-use super::{ResponseCode, Tcti};
+use super::ResponseCode;
 
 /// A TPM command that a derivation sends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -97,7 +97,9 @@ pub enum TpmError {
     /// The TPM could not be reached.
     Open {
         /// Where it was looked for.
-        tcti: Tcti,
+        tcti: String,
+        /// What to do if there is none.
+        hint: &'static str,
         /// What the system said.
         source: io::Error,
     },
@@ -169,15 +171,7 @@ impl TpmError {
             Self::Open { .. } if self.cause() == Cause::Busy => {
                 "ask again later; see who uses the TPM, and restart it if it stays silent"
             }
-            Self::Open { tcti, .. } => match tcti {
-                Tcti::Device(_) => {
-                    "check that the TPM is switched on in the firmware setup and that the kernel \
-                     has made /dev/tpmrm0"
-                }
-                Tcti::SwtpmUnix(_) | Tcti::SwtpmTcp(_) => {
-                    "start that software TPM, or let tcti name the one that runs"
-                }
-            },
+            Self::Open { hint, .. } => hint,
             Self::Lock(_) => "check that /run/tdk can be made and belongs to root",
             Self::TurnLimit(_) => "ask again later; see who keeps the TPM busy",
             Self::Deadline { .. } => "ask again later; if it stays silent, restart the TPM",
@@ -194,7 +188,7 @@ impl TpmError {
 impl fmt::Display for TpmError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Open { tcti, source } => write!(f, "can't open the TPM at {tcti}: {source}"),
+            Self::Open { tcti, source, .. } => write!(f, "can't open the TPM at {tcti}: {source}"),
             Self::Lock(source) => write!(f, "can't lock the TPM: {source}"),
             Self::TurnLimit(limit) => {
                 write!(f, "others have held the TPM for {} s", limit.as_secs_f32())

@@ -64,7 +64,7 @@ impl Tpm for Fake {
         name[1] = 0x0B;
         name[2..].copy_from_slice(&Sha256::digest(self.secret));
         Ok(LoadedRoot {
-            handle: 0x8000_0000,
+            object: 0x8000_0000,
             name: Name(name),
         })
     }

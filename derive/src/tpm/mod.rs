@@ -2,8 +2,9 @@
 //! The TPM's part: a root key that is made when needed, one keyed hash, a flush.
 //!
 //! This is the only module that talks to a TPM. What it asks of one is the
-//! trait [`Tpm`]; [`Direct`] speaks to devices and software TPMs, [`Fake`] is
-//! for tests that need none.
+//! trait [`Tpm`]. A [`Session`] is one over a [`Connection`]; [`Direct`] is the
+//! one to devices and software TPMs, and others can be made elsewhere. [`Fake`]
+//! is for tests that need none.
 
 use std::fmt;
 
@@ -11,18 +12,23 @@ use crate::derivation::IdentityKey;
 use crate::identity::IdentityDigest;
 
 mod code;
+mod connection;
 mod direct;
 mod error;
 mod fake;
 mod patience;
+mod root;
+mod session;
 mod tcti;
 mod turn;
 
 pub use code::ResponseCode;
-pub use direct::Direct;
+pub use connection::{Connection, Created, Failed, Found, Place};
+pub use direct::{Direct, Wire};
 pub use error::{Cause, Command, TpmError};
 pub use fake::Fake;
 pub use patience::Patience;
+pub use session::Session;
 pub use tcti::{Tcti, TctiError};
 
 /// What a derivation needs of a TPM: section 1 and 3 of `docs/derivation.md`.
@@ -56,7 +62,7 @@ pub trait Tpm {
 /// A root key that occupies a slot in the TPM.
 #[derive(Debug)]
 pub struct LoadedRoot {
-    handle: u32,
+    object: u32,
     name: Name,
 }
 

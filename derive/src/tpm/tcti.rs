@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-use sha2::{Digest, Sha256};
+use super::Place;
 
 /// A place to find a TPM at.
 ///
@@ -44,27 +44,31 @@ impl Tcti {
             resource_manager.into()
         })
     }
+}
 
-    /// Whether objects outlive the connection that loaded them. The kernel's
-    /// resource manager flushes what a closed connection leaves.
-    pub(super) fn keeps_objects(&self) -> bool {
+impl Place for Tcti {
+    fn chip(&self) -> String {
+        // tpm0 and tpmrm0 are one chip.
+        self.to_string().replace("tpmrm", "tpm")
+    }
+
+    fn keeps_objects(&self) -> bool {
         match self {
             Self::Device(path) => !path.to_string_lossy().contains("tpmrm"),
             Self::SwtpmUnix(_) | Self::SwtpmTcp(_) => true,
         }
     }
 
-    /// A file name that is the same for all ways to one TPM.
-    pub(super) fn lock_name(&self) -> String {
-        // tpm0 and tpmrm0 are one chip.
-        let place = self.to_string().replace("tpmrm", "tpm");
-        let digest = Sha256::digest(place.as_bytes());
-        let (short, _) = digest.split_first_chunk().expect("32 bytes hold 8");
-        let kind = match self {
-            Self::Device(_) => "device",
-            Self::SwtpmUnix(_) | Self::SwtpmTcp(_) => "swtpm",
-        };
-        format!("{kind}-{:016x}.lock", u64::from_be_bytes(*short))
+    fn hint(&self) -> &'static str {
+        match self {
+            Self::Device(_) => {
+                "check that the TPM is switched on in the firmware setup and that the kernel \
+                 has made /dev/tpmrm0"
+            }
+            Self::SwtpmUnix(_) | Self::SwtpmTcp(_) => {
+                "start that software TPM, or let tcti name the one that runs"
+            }
+        }
     }
 }
 
@@ -239,8 +243,8 @@ mod tests {
     }
 
     #[test]
-    fn one_chip_has_one_lock() {
-        let name = |text: &str| text.parse::<Tcti>().unwrap().lock_name();
+    fn one_chip_has_one_name() {
+        let name = |text: &str| text.parse::<Tcti>().unwrap().chip();
         assert_eq!(name("device:/dev/tpm0"), name("device:/dev/tpmrm0"));
         assert_ne!(name("device:/dev/tpm0"), name("device:/dev/tpm1"));
         assert_ne!(name("swtpm:path=/a"), name("swtpm:path=/b"));

@@ -21,8 +21,9 @@ use std::time::Duration;
 
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
+use sha2::{Digest, Sha256};
 
-use super::{Name, Tcti, TpmError};
+use super::{Name, TpmError};
 
 /// Where the locks are.
 const DIRECTORY: &str = "/run/tdk";
@@ -35,12 +36,12 @@ impl Turn {
     /// Where the mark is: behind the Name.
     const MARK: u64 = Name::SIZE as u64;
 
-    /// Waits for the turn, if this process is root's.
-    pub(super) fn take(tcti: &Tcti, limit: Duration) -> Result<Option<Self>, TpmError> {
+    /// Waits for the turn at a chip, if this process is root's.
+    pub(super) fn take(chip: &str, limit: Duration) -> Result<Option<Self>, TpmError> {
         if !rustix::process::geteuid().is_root() {
             return Ok(None);
         }
-        let file = Self::open(Path::new(DIRECTORY), tcti).map_err(TpmError::Lock)?;
+        let file = Self::open(Path::new(DIRECTORY), chip).map_err(TpmError::Lock)?;
         Self::wait(file, limit).map(Some)
     }
 
@@ -76,7 +77,7 @@ impl Turn {
         let _ = self.0.write_all_at(bytes, offset);
     }
 
-    fn open(directory: &Path, tcti: &Tcti) -> io::Result<File> {
+    fn open(directory: &Path, chip: &str) -> io::Result<File> {
         match DirBuilder::new().mode(0o700).create(directory) {
             Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
             _ => {}
@@ -87,7 +88,7 @@ impl Turn {
             .create(true)
             .truncate(false)
             .mode(0o600)
-            .open(directory.join(tcti.lock_name()))
+            .open(directory.join(lock_name(chip)))
     }
 
     fn wait(file: File, limit: Duration) -> Result<Self, TpmError> {
@@ -116,12 +117,30 @@ impl Turn {
     }
 }
 
+/// A file name for a chip, which may have a path or anything else in its name.
+fn lock_name(chip: &str) -> String {
+    let kind = chip.split(':').next().unwrap_or_default();
+    let digest = Sha256::digest(chip.as_bytes());
+    let (short, _) = digest.split_first_chunk().expect("32 bytes hold 8");
+    format!("{kind}-{:016x}.lock", u64::from_be_bytes(*short))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn file(directory: &Path) -> File {
-        Turn::open(directory, &"device:/dev/tpm0".parse().unwrap()).unwrap()
+        Turn::open(directory, "device:/dev/tpm0").unwrap()
+    }
+
+    #[test]
+    fn one_lock_a_chip() {
+        // Other releases of the callout have to find it.
+        assert_eq!(
+            lock_name("device:/dev/tpm0"),
+            "device-df6dec3180d64dc8.lock"
+        );
+        assert_ne!(lock_name("device:/dev/tpm0"), lock_name("device:/dev/tpm1"));
     }
 
     #[test]

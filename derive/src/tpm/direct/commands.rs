@@ -1,13 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! The commands of a derivation, and what is taken from their responses.
 
-use sha2::{Digest, Sha256};
 use tpm2_protocol::basic::{TpmHandle, TpmUint32};
 use tpm2_protocol::data::{
     Tpm2bData, Tpm2bDigest, Tpm2bMaxBuffer, Tpm2bPublic, Tpm2bSensitiveCreate, TpmAlgId, TpmCap,
-    TpmRh, TpmSt, TpmaObject, TpmlPcrSelection, TpmsAuthCommand, TpmsKeyedhashParms,
-    TpmsSchemeHash, TpmtKeyedhashScheme, TpmtPublic, TpmtSigScheme, TpmtTkHashcheck,
-    TpmuCapabilities, TpmuKeyedhashScheme, TpmuPublicId, TpmuPublicParms, TpmuSigScheme,
+    TpmRh, TpmSt, TpmlPcrSelection, TpmsAuthCommand, TpmtPublic, TpmtSigScheme, TpmtTkHashcheck,
+    TpmuCapabilities, TpmuSigScheme,
 };
 use tpm2_protocol::frame::{
     TpmCreatePrimaryCommand, TpmCreatePrimaryResponse, TpmFlushContextCommand, TpmFrame,
@@ -20,13 +18,11 @@ use zeroize::Zeroizing;
 use super::link::MOST;
 use crate::identity::IdentityDigest;
 use crate::tpm::Name;
+use crate::tpm::connection::Created;
+use crate::tpm::root::{SHA256_SCHEME, template};
 
 /// Handles of transient objects begin here (Part 2, section 7.2).
 const TRANSIENT_FIRST: u32 = 0x8000_0000;
-
-const SHA256_SCHEME: TpmsSchemeHash = TpmsSchemeHash {
-    hash_alg: TpmAlgId::Sha256,
-};
 
 /// A command, marshalled.
 pub(super) struct Marshalled {
@@ -56,28 +52,6 @@ impl Marshalled {
         let length = writer.len();
         Ok(Self { buffer, length })
     }
-}
-
-/// The template of section 1 of `docs/derivation.md`, 35 bytes as a TPMT_PUBLIC.
-pub(super) fn template() -> TpmResult<TpmtPublic> {
-    Ok(TpmtPublic {
-        object_type: TpmAlgId::KeyedHash,
-        name_alg: TpmAlgId::Sha256,
-        object_attributes: TpmaObject::FIXED_TPM
-            | TpmaObject::FIXED_PARENT
-            | TpmaObject::SENSITIVE_DATA_ORIGIN
-            | TpmaObject::USER_WITH_AUTH
-            | TpmaObject::NO_DA
-            | TpmaObject::SIGN_ENCRYPT,
-        auth_policy: Tpm2bDigest::default(),
-        parameters: TpmuPublicParms::KeyedHash(TpmsKeyedhashParms {
-            scheme: TpmtKeyedhashScheme {
-                scheme: TpmAlgId::Hmac,
-                details: TpmuKeyedhashScheme::Hmac(SHA256_SCHEME),
-            },
-        }),
-        unique: TpmuPublicId::KeyedHash(Tpm2bDigest::try_from(&b"tpm-derived-keys v1"[..])?),
-    })
 }
 
 pub(super) fn create_primary() -> TpmResult<Marshalled> {
@@ -155,55 +129,42 @@ pub(super) fn code(response: &[u8; MOST]) -> u32 {
 }
 
 /// The handle of a response that has one.
-pub(super) fn handle(response: &[u8]) -> Result<u32, Wrong> {
+fn handle(response: &[u8]) -> Result<u32, Wrong> {
     match response.get(10..14) {
         Some(&[a, b, c, d]) => Ok(u32::from_be_bytes([a, b, c, d])),
         _ => Err("it has no handle".into()),
     }
 }
 
-/// The Name of the root key that TPM2_CreatePrimary made, after making sure
-/// that it is a root key: the Name is computed from the public area, not taken
-/// from the TPM's word.
-pub(super) fn root_name(response: &[u8]) -> Result<Name, Wrong> {
-    let response: TpmCreatePrimaryResponse = TpmResponse::cast(response)
-        .and_then(TpmResponse::unmarshal)
-        .map_err(wrong)?;
-    let name = name_of_root(&response.out_public.inner)?
-        .ok_or("the TPM made another object than it was asked for")?;
-    if response.name.as_ref() != name.as_bytes() {
-        return Err("the Name does not fit the public area".into());
-    }
-    Ok(name)
+/// What TPM2_CreatePrimary made, and whether it is a root key: its Name is
+/// computed from the public area, not taken from the TPM's word.
+pub(super) fn created(response: &[u8]) -> Result<Created, Wrong> {
+    let object = handle(response)?;
+    let root: TpmCreatePrimaryResponse =
+        match TpmResponse::cast(response).and_then(TpmResponse::unmarshal) {
+            Ok(response) => response,
+            Err(error) => {
+                let root = Err(wrong(error));
+                return Ok(Created { object, root });
+            }
+        };
+    let public_area = marshalled(&root.out_public.inner)?;
+    Ok(Created::new(object, &public_area, root.name.as_ref()))
 }
 
-/// The Name of the object that TPM2_ReadPublic read, if it could be a root key:
-/// computed from the public area.
+/// The Name of the object that TPM2_ReadPublic read, if it could be a root key.
 pub(super) fn possible_root(response: &[u8]) -> Result<Option<Name>, Wrong> {
     let response: TpmReadPublicResponse = TpmResponse::cast(response)
         .and_then(TpmResponse::unmarshal)
         .map_err(wrong)?;
-    name_of_root(&response.out_public.inner)
+    Ok(Name::of_root(&marshalled(&response.out_public.inner)?))
 }
 
-/// The Name of an object, if its public area is the template with 32 bytes of
-/// its own in `unique`.
-fn name_of_root(public: &TpmtPublic) -> Result<Option<Name>, Wrong> {
-    let root = TpmtPublic {
-        unique: public.unique.clone(),
-        ..template().map_err(wrong)?
-    };
-    let own_unique = matches!(&public.unique, TpmuPublicId::KeyedHash(own) if own.len() == 32);
-    if !own_unique || *public != root {
-        return Ok(None);
-    }
-    let mut buffer = [0; 128];
+fn marshalled(public_area: &TpmtPublic) -> Result<Vec<u8>, Wrong> {
+    let mut buffer = [0; 1024];
     let mut writer = TpmWriter::new(&mut buffer);
-    public.marshal(&mut writer).map_err(wrong)?;
-    let mut name = [0; Name::SIZE];
-    name[..2].copy_from_slice(&TpmAlgId::Sha256.value().to_be_bytes());
-    name[2..].copy_from_slice(&Sha256::digest(writer.as_bytes()));
-    Ok(Some(Name(name)))
+    public_area.marshal(&mut writer).map_err(wrong)?;
+    Ok(writer.as_bytes().to_vec())
 }
 
 /// The transient handles of TPM2_GetCapability.

@@ -114,7 +114,8 @@ impl Link {
             let length = u32::from_be_bytes([response[2], response[3], response[4], response[5]]);
             match usize::try_from(length) {
                 Ok(length) if got > length || length > MOST => {
-                    return Err(io::ErrorKind::InvalidData.into());
+                    let what = "its size is impossible";
+                    return Err(io::Error::new(io::ErrorKind::InvalidData, what));
                 }
                 Ok(length) if got == length => break length,
                 _ => {}
