@@ -15,9 +15,12 @@ help: ## this
 build: ## what is shipped, into target/dist
 	scripts/build.sh
 
-demo: demo-host ## the whole way of a key, before your eyes (needs root or sudo)
+demo: ## the whole way of a key, before your eyes, in virtual machines
+	scripts/deps.sh demo
+	scripts/build.sh
+	scripts/demo.sh
 
-demo-host: deps build
+demo-host: deps build ## the same on the live kernel (needs root or sudo)
 	scripts/demo-host.sh
 
 test: deps ## everything that can be tested here

@@ -35,6 +35,7 @@ stage "dependencies" scripts/deny.sh bans licenses sources
 stage "build" scripts/build.sh
 stage "test" scripts/test.sh
 stage "demo" make demo
+stage "demo on the live kernel" make demo-host
 
 printf '\n'
 cat "$times"

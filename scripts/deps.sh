@@ -1,16 +1,19 @@
 #!/bin/sh
-# deps.sh [guest]: installs what building and testing needs and is missing;
-# with `guest`, also what virtual machines need, and fetches their kernels.
+# deps.sh [guest|demo]: installs what building and testing needs and is missing;
+# with `guest`, also what virtual machines need, and fetches their kernels; with
+# `demo`, only what the demonstration in virtual machines needs, and never by sudo.
 # Fails, naming it, if it may not or can't.
 set -eu
 cd "$(dirname "$0")/.."
 
 guest=
+demo=
 case "${1:-}" in
 '') ;;
 guest) guest=yes ;;
+demo) guest=yes demo=yes ;;
 *)
-    echo "usage: deps.sh [guest]" >&2
+    echo "usage: deps.sh [guest|demo]" >&2
     exit 2
     ;;
 esac
@@ -30,6 +33,8 @@ cc gcc
 keyctl keyutils
 request-key keyutils
 swtpm swtpm
+END
+[ -n "$demo" ] || look_for <<END
 python3 python3
 setpriv util-linux
 unshare util-linux
@@ -47,25 +52,26 @@ case $(cc -print-file-name=libc.a 2>/dev/null) in
 esac
 missing=$(printf '%s\n' $missing | sort -u | tr '\n' ' ')
 
-as_root() {
-    if [ "$(id -u)" = 0 ]; then "$@"; else sudo "$@"; fi
-}
-
-if [ -n "${missing% }" ]; then
+install() {
     if ! command -v apt-get >/dev/null; then
-        echo "deps: install these (Debian's names): $missing" >&2
+        echo "deps: install these (Debian's names): $*" >&2
         exit 1
     fi
-    if [ "$(id -u)" != 0 ] && ! command -v sudo >/dev/null; then
-        echo "deps: run as root: apt-get install $missing" >&2
-        exit 1
+    as_root=
+    if [ "$(id -u)" != 0 ]; then
+        if [ -n "$demo" ] || ! command -v sudo >/dev/null; then
+            echo "deps: run as root: apt-get install $*" >&2
+            exit 1
+        fi
+        as_root=sudo
     fi
-    echo "deps: installing $missing"
+    echo "deps: installing $*"
     export DEBIAN_FRONTEND=noninteractive
-    as_root apt-get update -qq
-    # shellcheck disable=SC2086
-    as_root apt-get install -qq -y --no-install-recommends $missing >/dev/null
-fi
+    $as_root apt-get update -qq
+    $as_root apt-get install -qq -y --no-install-recommends "$@" >/dev/null
+}
+# shellcheck disable=SC2086
+[ -z "${missing% }" ] || install $missing
 
 enough() {
     command -v cargo >/dev/null &&
@@ -76,8 +82,7 @@ if ! enough; then
     # Debian 12's own is too old.
     if ! command -v rustup >/dev/null; then
         echo "deps: Rust $rust or later is missing; installing it with rustup (https://rustup.rs)"
-        command -v curl >/dev/null ||
-            as_root apt-get install -qq -y --no-install-recommends curl ca-certificates >/dev/null
+        command -v curl >/dev/null || install curl ca-certificates
         installer=$(mktemp)
         curl --proto '=https' --tlsv1.2 -sSf -o "$installer" https://sh.rustup.rs || {
             echo "deps: can't fetch rustup: install Rust $rust or later" >&2
