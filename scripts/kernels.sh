@@ -53,10 +53,13 @@ deb [arch=amd64 signed-by=$key] $DEBIAN_MIRROR/debian bookworm main
 deb [arch=amd64 signed-by=$key] $DEBIAN_MIRROR/debian-security bookworm-security main
 END
 : >"$apt/status"
+# What this system runs after apt concerns its own packages.
+printf '#clear %s;\n' APT::Update::Pre-Invoke APT::Update::Post-Invoke \
+    APT::Update::Post-Invoke-Success >"$apt/conf"
 private() {
     program=$1
     shift
-    "$program" -qq -o APT::Architecture=amd64 -o APT::Architectures=amd64 \
+    "$program" -qq -c "$apt/conf" -o APT::Architecture=amd64 -o APT::Architectures=amd64 \
         -o "Acquire::Languages=none" \
         -o "Dir::Etc::SourceList=$apt/sources.list" -o Dir::Etc::SourceParts=/dev/null \
         -o "Dir::State=$apt" -o "Dir::State::Lists=$apt/lists" \
