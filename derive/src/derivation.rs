@@ -5,6 +5,7 @@ use std::fmt;
 
 use hkdf::Hkdf;
 use sha2::Sha256;
+use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
 use crate::key_info::KeyInfo;
@@ -17,6 +18,11 @@ impl IdentityKey {
     /// Takes the bytes that TPM2_HMAC returned.
     pub fn new(bytes: Zeroizing<[u8; 32]>) -> Self {
         Self(bytes)
+    }
+
+    /// Whether both are the same, in a time that does not depend on it.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        self.0.ct_eq(&*other.0).into()
     }
 
     /// `okm = HKDF-Expand(identity key, key info, length)`, RFC 5869 section

@@ -260,6 +260,12 @@ pub(crate) fn length<N: TryFrom<usize, Error: fmt::Debug>>(bytes: &[u8]) -> N {
 pub struct IdentityDigest([u8; 32]);
 
 impl IdentityDigest {
+    /// A digest that is no identity's, whose bytes begin otherwise: for trying a
+    /// TPM.
+    pub(crate) fn of_nobody() -> Self {
+        Self(Sha256::digest(b"tpm-derived-keys probe v1").into())
+    }
+
     /// The bytes.
     pub fn as_bytes(&self) -> &[u8; 32] {
         &self.0

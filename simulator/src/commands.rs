@@ -57,6 +57,20 @@ impl Swtpm {
             .map(drop)
     }
 
+    /// Says how many wrong authorizations lead to lockout
+    /// (`TPM2_DictionaryAttackParameters`). With 0, it is there at once.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Swtpm::send`]; [`SimError::Tpm`] if the TPM refuses.
+    pub fn set_max_tries(&self, tries: u32) -> Result<(), SimError> {
+        self.execute(
+            "TPM2_DictionaryAttackParameters",
+            &wire::set_max_tries(tries),
+        )
+        .map(drop)
+    }
+
     /// Clears the TPM (`TPM2_Clear`, authorized by the platform hierarchy):
     /// the owner gets a new seed and an empty authorization value, and what
     /// was made under the old seed is lost.

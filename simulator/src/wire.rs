@@ -15,6 +15,8 @@ pub(crate) const TRANSIENT_FIRST: u32 = 0x8000_0000;
 
 /// `TPM_RH_OWNER`.
 const RH_OWNER: u32 = 0x4000_0001;
+/// `TPM_RH_LOCKOUT`.
+const RH_LOCKOUT: u32 = 0x4000_000a;
 /// `TPM_RH_PLATFORM`.
 const RH_PLATFORM: u32 = 0x4000_000c;
 /// `TPM_RS_PW`, the handle of a password authorization.
@@ -30,6 +32,7 @@ const ST_SESSIONS: u16 = 0x8002;
 const CC_HIERARCHY_CONTROL: u32 = 0x0121;
 const CC_CLEAR: u32 = 0x0126;
 const CC_HIERARCHY_CHANGE_AUTH: u32 = 0x0129;
+const CC_DICTIONARY_ATTACK_PARAMETERS: u32 = 0x013a;
 const CC_SHUTDOWN: u32 = 0x0145;
 const CC_GET_CAPABILITY: u32 = 0x017a;
 
@@ -72,6 +75,18 @@ pub(crate) fn disable_owner() -> Vec<u8> {
 /// `TPM2_Clear`, authorized by the platform's empty authorization.
 pub(crate) fn clear() -> Vec<u8> {
     authorized(CC_CLEAR, RH_PLATFORM, &[])
+}
+
+/// `TPM2_DictionaryAttackParameters`, authorized by the lockout hierarchy's
+/// empty authorization: that many wrong authorizations lead to lockout. The
+/// times are those of a new TPM.
+pub(crate) fn set_max_tries(tries: u32) -> Vec<u8> {
+    let parameters = [tries, 1000, 1000].map(u32::to_be_bytes);
+    authorized(
+        CC_DICTIONARY_ATTACK_PARAMETERS,
+        RH_LOCKOUT,
+        &parameters.concat(),
+    )
 }
 
 /// A command with one handle, authorized by the empty password.

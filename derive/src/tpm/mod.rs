@@ -13,6 +13,7 @@ use crate::identity::IdentityDigest;
 
 mod code;
 mod connection;
+mod diagnosis;
 mod direct;
 mod error;
 mod fake;
@@ -24,7 +25,8 @@ mod turn;
 
 pub use code::ResponseCode;
 pub use connection::{Connection, Created, Failed, Found, Place};
-pub use direct::{Direct, Wire};
+pub use diagnosis::Probe;
+pub use direct::{Direct, Properties, Wire};
 pub use error::{Cause, Command, TpmError};
 pub use fake::Fake;
 pub use patience::Patience;

@@ -7,7 +7,7 @@ use std::io;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::connection::{Connection, Created, Failed, Place};
+use super::connection::{Connection, Created, Failed, Found, Place};
 use super::patience::Deadline;
 use super::turn::Turn;
 use super::{Command, LoadedRoot, Name, Patience, Tpm, TpmError};
@@ -99,6 +99,16 @@ impl<C: Connection> Session<C> {
         }
     }
 
+    /// As [`Session::run`], until when work may take.
+    pub(super) fn ask<T>(
+        &mut self,
+        command: Command,
+        send: impl Fn(&mut C, Instant) -> Result<T, Failed>,
+    ) -> Result<T, TpmError> {
+        let until = self.deadline.for_work();
+        self.run(command, until, |connection| send(connection, until))
+    }
+
     /// Sends a command, again and again while the TPM puts it off.
     fn run<T>(
         &mut self,
@@ -141,6 +151,20 @@ impl<C: Connection> Session<C> {
         }
     }
 
+    /// The objects that could be root keys and that somebody has left in the TPM,
+    /// where objects outlive connections; elsewhere there are none.
+    ///
+    /// # Errors
+    ///
+    /// A [`TpmError`] of TPM2_GetCapability or TPM2_ReadPublic.
+    pub fn root_keys_left(&mut self) -> Result<Vec<u32>, TpmError> {
+        if !self.place.keeps_objects() {
+            return Ok(Vec::new());
+        }
+        let roots = self.loaded_roots(self.deadline.for_work())?;
+        Ok(roots.into_iter().map(|found| found.object).collect())
+    }
+
     fn flush_context(&mut self, object: u32, until: Instant) -> Result<(), TpmError> {
         self.run(Command::FlushContext, until, |connection| {
             connection.flush_context(object, until)
@@ -151,24 +175,31 @@ impl<C: Connection> Session<C> {
     /// that broke, or by a process that was killed. The turn makes sure that
     /// nobody else has one loaded, the Name that it is not another's key.
     fn sweep(&mut self, name: Name, until: Instant) -> Result<(), TpmError> {
-        let handles = self.run(Command::GetCapability, until, |connection| {
-            connection.transient_handles(until)
-        })?;
-        for handle in handles {
-            let found = match self.run(Command::ReadPublic, until, |connection| {
-                connection.read_public(handle, until)
-            }) {
-                Err(error) if self.connection.is_none() => return Err(error),
-                // It is not there any more, or is of a kind that is not known.
-                found => found.unwrap_or(None),
-            };
-            if let Some(found) = found
-                && found.name == name
-            {
+        for found in self.loaded_roots(until)? {
+            if found.name == name {
                 self.flush_context(found.object, until)?;
             }
         }
         Ok(())
+    }
+
+    /// The objects that are loaded and could be root keys.
+    fn loaded_roots(&mut self, until: Instant) -> Result<Vec<Found>, TpmError> {
+        let handles = self.run(Command::GetCapability, until, |connection| {
+            connection.transient_handles(until)
+        })?;
+        let mut roots = Vec::new();
+        for handle in handles {
+            match self.run(Command::ReadPublic, until, |connection| {
+                connection.read_public(handle, until)
+            }) {
+                Ok(found) => roots.extend(found),
+                Err(error) if self.connection.is_none() => return Err(error),
+                // It is not there any more, or is of a kind that is not known.
+                Err(_) => {}
+            }
+        }
+        Ok(roots)
     }
 
     /// Frees what whoever had the turn before was not given the time to free.
@@ -256,7 +287,7 @@ impl<C: Connection> Session<C> {
     }
 }
 
-fn malformed(command: Command, what: String) -> TpmError {
+pub(super) fn malformed(command: Command, what: String) -> TpmError {
     TpmError::Malformed { command, what }
 }
 
@@ -288,17 +319,15 @@ impl<C: Connection> Tpm for Session<C> {
         root: &LoadedRoot,
         digest: &IdentityDigest,
     ) -> Result<IdentityKey, TpmError> {
-        let until = self.deadline.for_work();
         let object = root.object;
-        let hmac = self.run(Command::Hmac, until, |connection| {
+        let hmac = self.ask(Command::Hmac, |connection, until| {
             connection.hmac(object, digest, until)
         });
         match hmac {
-            Err(TpmError::Response { code, .. }) if code.is_unimplemented() => {
-                self.run(Command::Sign, until, |connection| {
+            Err(TpmError::Response { code, .. }) if code.is_unimplemented() => self
+                .ask(Command::Sign, |connection, until| {
                     connection.sign(object, digest, until)
-                })
-            }
+                }),
             result => result,
         }
     }

@@ -4,5 +4,6 @@
 #![allow(clippy::unwrap_used)]
 
 mod device;
+mod diagnosis;
 mod faults;
 mod keys;

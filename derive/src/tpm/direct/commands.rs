@@ -4,8 +4,8 @@
 use tpm2_protocol::basic::{TpmHandle, TpmUint32};
 use tpm2_protocol::data::{
     Tpm2bData, Tpm2bDigest, Tpm2bMaxBuffer, Tpm2bPublic, Tpm2bSensitiveCreate, TpmAlgId, TpmCap,
-    TpmRh, TpmSt, TpmlPcrSelection, TpmsAuthCommand, TpmtPublic, TpmtSigScheme, TpmtTkHashcheck,
-    TpmuCapabilities, TpmuSigScheme,
+    TpmPt, TpmRh, TpmSt, TpmlPcrSelection, TpmsAuthCommand, TpmtPublic, TpmtSigScheme,
+    TpmtTkHashcheck, TpmuCapabilities, TpmuSigScheme,
 };
 use tpm2_protocol::frame::{
     TpmCreatePrimaryCommand, TpmCreatePrimaryResponse, TpmFlushContextCommand, TpmFrame,
@@ -109,6 +109,18 @@ pub(super) fn transient_handles() -> TpmResult<Marshalled> {
     Marshalled::new(&command, false)
 }
 
+/// `count` properties, the first of which is `first`: no more, because the crate's
+/// types know no vendor's own.
+pub(super) fn properties(first: TpmPt, count: u32) -> TpmResult<Marshalled> {
+    let command = TpmGetCapabilityCommand {
+        handles: [],
+        cap: TpmCap::TpmProperties,
+        property: TpmUint32::from(first.value()),
+        property_count: TpmUint32::from(count),
+    };
+    Marshalled::new(&command, false)
+}
+
 pub(super) fn read_public(handle: u32) -> TpmResult<Marshalled> {
     let command = TpmReadPublicCommand {
         handles: [TpmHandle::from(handle)],
@@ -169,15 +181,32 @@ fn marshalled(public_area: &TpmtPublic) -> Result<Vec<u8>, Wrong> {
 
 /// The transient handles of TPM2_GetCapability.
 pub(super) fn handles(response: &[u8]) -> Result<Vec<u32>, Wrong> {
-    let response: TpmGetCapabilityResponse = TpmResponse::cast(response)
-        .and_then(TpmResponse::unmarshal)
-        .map_err(wrong)?;
-    match &response.capability_data.data {
+    match capability(response)? {
         TpmuCapabilities::Handles(handles) => {
             Ok(handles.iter().map(|handle| handle.value()).collect())
         }
-        _ => Err("it is about another capability than asked for".into()),
+        _ => Err(OTHER_CAPABILITY.into()),
     }
+}
+
+/// The properties of TPM2_GetCapability, as they come.
+pub(super) fn property_values(response: &[u8]) -> Result<Vec<(TpmPt, u32)>, Wrong> {
+    match capability(response)? {
+        TpmuCapabilities::TpmProperties(properties) => Ok(properties
+            .iter()
+            .map(|property| (property.property, property.value.value()))
+            .collect()),
+        _ => Err(OTHER_CAPABILITY.into()),
+    }
+}
+
+const OTHER_CAPABILITY: &str = "it is about another capability than asked for";
+
+fn capability(response: &[u8]) -> Result<TpmuCapabilities, Wrong> {
+    let response: TpmGetCapabilityResponse = TpmResponse::cast(response)
+        .and_then(TpmResponse::unmarshal)
+        .map_err(wrong)?;
+    Ok(response.capability_data.data)
 }
 
 /// The 32 secret bytes of a response to TPM2_HMAC: outHMAC, a TPM2B_DIGEST.

@@ -15,9 +15,11 @@ use crate::identity::IdentityDigest;
 
 mod commands;
 mod link;
+mod properties;
 
 use commands::{Marshalled, Wrong};
 use link::{Link, MOST};
+pub use properties::Properties;
 
 /// The backend that needs no library: devices and software TPMs.
 pub type Direct = Session<Wire>;
