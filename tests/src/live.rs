@@ -110,9 +110,14 @@ impl Rule {
 
     /// A copy of keyctl(1) in this rule's directory.
     pub fn copy_of_keyctl(&self, name: &str) -> PathBuf {
+        self.copy_of(KEYCTL.as_ref(), name)
+    }
+
+    /// A copy of a program in this rule's directory, where every user can run it.
+    pub fn copy_of(&self, program: &Path, name: &str) -> PathBuf {
         let path = self.directory.path().join(name);
         // By another process: see why in the callout's own tests.
-        let copied = Command::new("cp").arg(KEYCTL).arg(&path).status().unwrap();
+        let copied = Command::new("cp").arg(program).arg(&path).status().unwrap();
         assert!(copied.success());
         path
     }

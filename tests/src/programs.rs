@@ -29,16 +29,25 @@ pub fn callout() -> PathBuf {
 
 /// The callout with an error in it: it panics instead of serving.
 pub fn panicking_callout() -> PathBuf {
+    example("tdk-request-key", "panicking")
+}
+
+/// The program with a key of its own that the client's documents show.
+pub fn mac() -> PathBuf {
+    example("tdk-client", "mac")
+}
+
+fn example(package: &str, name: &str) -> PathBuf {
     let target = project().join("target");
     let status = Command::new("cargo")
         .current_dir(project())
-        .args(["build", "--quiet", "--package", "tdk-request-key"])
-        .args(["--example", "panicking", "--target-dir"])
+        .args(["build", "--quiet", "--package", package])
+        .args(["--example", name, "--target-dir"])
         .arg(&target)
         .status()
         .unwrap();
     assert!(status.success());
-    target.join("debug/examples/panicking")
+    target.join("debug/examples").join(name)
 }
 
 /// `tdk-sim`.
@@ -48,12 +57,22 @@ pub fn tdk_sim() -> PathBuf {
 
 /// The operator's command.
 pub fn tdk() -> Command {
-    Command::new(dist().join("tdk"))
+    Command::new(tdk_file())
+}
+
+/// The file that it is.
+pub fn tdk_file() -> PathBuf {
+    dist().join("tdk")
 }
 
 /// Runs `tdk` with the given arguments.
 pub fn run_tdk(arguments: &[&str]) -> Output {
     tdk().args(arguments).output().unwrap()
+}
+
+/// Runs a program of the system.
+pub fn run(program: &str, arguments: &[&str]) -> Output {
+    Command::new(program).args(arguments).output().unwrap()
 }
 
 /// Standard output of a command that has to succeed, without its last newline.

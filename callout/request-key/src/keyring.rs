@@ -8,14 +8,11 @@ use linux_keyutils::{Key, KeySerialId};
 use tpm_derived_keys::Payload;
 
 use crate::failure::{Errno, Failure};
-use crate::sys;
+use crate::quota;
 
 /// The keyring that `keyctl(2)` takes as "none": the kernel has linked U where
 /// the asker wanted it.
 const NO_KEYRING: KeySerialId = KeySerialId(0);
-
-/// `KEY_SPEC_SESSION_KEYRING`.
-const SESSION: i32 = -3;
 
 /// A key under construction, with the authority to complete it assumed.
 #[derive(Clone, Copy, Debug)]
@@ -27,7 +24,7 @@ impl UnderConstruction {
     /// Which key the kernel started this program for: it names the session
     /// keyring `_req.<serial>`.
     pub(crate) fn of_this_session() -> Option<i32> {
-        let description = sys::describe(SESSION).ok()?;
+        let description = tdk_sys::describe(tdk_sys::SESSION_KEYRING).ok()?;
         let name = description.rsplit(|&byte| byte == b';').next()?;
         let serial = std::str::from_utf8(name.strip_prefix(b"_req.")?).ok()?;
         serial.parse().ok()
@@ -36,7 +33,7 @@ impl UnderConstruction {
     /// The keys in this program's session keyring, where the kernel has put the
     /// authorisation key.
     pub(crate) fn keys_of_this_session() -> Vec<i32> {
-        sys::keys_in(SESSION).unwrap_or_default()
+        tdk_sys::keys_in(tdk_sys::SESSION_KEYRING).unwrap_or_default()
     }
 
     /// Assumes the authority to complete a key.
@@ -61,6 +58,24 @@ impl UnderConstruction {
         self.serial
     }
 
+    /// Gives U to root, so that its asker can see that it was made here. U is
+    /// charged to root's quota from then on.
+    ///
+    /// The kernel allows it where U is in a keyring that the asker searches: our
+    /// authority lets us search there, too, and so possess it.
+    ///
+    /// The error says why it stays the asker's, which is not worth refusing it.
+    pub(crate) fn give_to_root(self) -> Result<(), String> {
+        let users =
+            std::fs::read_to_string("/proc/key-users").map_err(|error| error.to_string())?;
+        if !quota::has_room_for_more(&users) {
+            return Err("root's quota of keys is half used".into());
+        }
+        Key::from_id(KeySerialId(self.serial))
+            .chown(Some(0), Some(0))
+            .map_err(|error| format!("the kernel refuses it ({error})"))
+    }
+
     /// Completes U with a payload.
     pub(crate) fn instantiate(self, payload: &Payload) -> Result<(), Failure> {
         Key::from_id(KeySerialId(self.serial))
@@ -76,6 +91,6 @@ impl UnderConstruction {
 
     /// Completes U with an errno that its askers get for a while.
     pub(crate) fn reject(self, errno: Errno) -> io::Result<()> {
-        sys::reject(self.serial, errno.lifetime(), errno.value())
+        tdk_sys::reject(self.serial, errno.lifetime(), errno.value())
     }
 }

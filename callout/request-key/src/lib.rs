@@ -5,6 +5,7 @@
 //!
 //! It is a library with a one-line program so that its parts can be tested.
 //! What happens, in order: `docs/data-flow.md`.
+#![forbid(unsafe_code)]
 
 mod asker;
 mod failure;
@@ -13,8 +14,8 @@ mod keyring;
 mod log;
 mod proc_keys;
 mod program;
+mod quota;
 mod serve;
-mod sys;
 mod watch;
 
 pub use failure::{Errno, Failure};

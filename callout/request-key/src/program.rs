@@ -16,7 +16,6 @@ use crate::failure::{Errno, Failure};
 use crate::invocation::{Arguments, Form, Invocation, USAGE};
 use crate::keyring::UnderConstruction;
 use crate::log::{self, Fields};
-use crate::sys;
 use crate::watch::Watch;
 
 /// A request as the kernel passed it on to this program, and what is found out about it on the
@@ -34,6 +33,8 @@ pub struct Call<'a> {
     tpm_is_stuck: bool,
     root: Option<Name>,
     left_behind: Option<String>,
+    /// Why the key is not root's, where it is not.
+    owner: Result<(), String>,
 }
 
 impl Call<'_> {
@@ -103,6 +104,8 @@ impl Call<'_> {
         }
         if let Err(failure) = result {
             fields.add_bytes("cause", failure.to_string().as_bytes());
+        } else if let Err(why) = &self.owner {
+            fields.add_bytes("not_given_to_root", why.as_bytes());
         }
         let prefix = PREFIX.as_bytes();
         let key_id = description.strip_prefix(prefix).unwrap_or(description);
@@ -181,6 +184,7 @@ fn complete(
         tpm_is_stuck: false,
         root: None,
         left_behind: None,
+        owner: Ok(()),
     };
 
     let cut_short = Err(Failure::new(Errno::Later, "ended by a signal", "ask again"));
@@ -201,7 +205,13 @@ fn complete(
             std::thread::park();
         }
     }
-    let result = result.and_then(|payload| deliver(arguments.form, key, &payload));
+    let result = result.and_then(|payload| {
+        // What is root's already stays as it is.
+        if arguments.uid()? != 0 {
+            call.owner = key.give_to_root();
+        }
+        deliver(arguments.form, key, &payload)
+    });
     let mut level = LogLevel::Info;
     if let Err(failure) = &result {
         level = failure.errno().level();
@@ -224,7 +234,7 @@ fn complete(
         complain(failure);
     }
     if call.tpm_is_stuck {
-        sys::leave_files_to_a_child();
+        tdk_sys::leave_files_to_a_child();
     }
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -10,8 +10,6 @@ use std::time::{Duration, Instant};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
 use signal_hook::iterator::Signals;
 
-use crate::sys;
-
 /// How long a signal waits for the TPM to be let go.
 const GRACE: Duration = Duration::from_secs(2);
 
@@ -57,7 +55,7 @@ impl Watch {
         let start = Instant::now();
         while self.holding.load(Ordering::SeqCst) {
             if start.elapsed() > GRACE {
-                sys::leave_files_to_a_child();
+                tdk_sys::leave_files_to_a_child();
                 break;
             }
             thread::sleep(Duration::from_millis(5));

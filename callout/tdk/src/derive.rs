@@ -5,16 +5,15 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-use base64::Engine;
-use base64::prelude::BASE64_STANDARD;
 use clap::ValueEnum;
+use tpm_derived_keys::KeyInfo;
 use tpm_derived_keys::identity::{Identity, Kind, Realm, Scope, Subject};
-use tpm_derived_keys::request::{PREFIX, Request};
+use tpm_derived_keys::request::Request;
 use tpm_derived_keys::tpm::RootKey;
-use tpm_derived_keys::{KeyInfo, Payload};
-use zeroize::Zeroizing;
 
 use crate::error::Error;
+use crate::format::Format;
+use crate::words::Words;
 use crate::{Place, print, warn};
 
 /// Prints the key that an asker gets from request_key(2)
@@ -82,25 +81,11 @@ enum Any {
     Any,
 }
 
-#[derive(Clone, Copy, PartialEq, ValueEnum)]
-enum Format {
-    Hex,
-    Base64,
-    Raw,
-}
-
 impl Derive {
     pub(crate) fn run(&self, place: &Place) -> Result<(), Error> {
         if self.format == Format::Raw && self.key_id.len() > 1 {
             let what = "--format raw prints one key: give one --key-id";
             return Err(Error::Usage(what.into()));
-        }
-        let with_prefix = |id: &&OsString| id.as_bytes().starts_with(PREFIX.as_bytes());
-        if let Some(id) = self.key_id.iter().find(with_prefix) {
-            let id = id.display();
-            warn(&format!(
-                "the key id is {id}, so the description {PREFIX}{id}"
-            ));
         }
         let requests = self.requests()?;
         let identity = self.identity(&requests[0], place)?;
@@ -115,36 +100,23 @@ impl Derive {
 
         for request in &requests {
             let okm = identity_key.expand(&KeyInfo::from(request));
-            print(&self.format.encode(&okm.into_payload()?))?;
+            print(&self.format.encode(okm.into_payload()?.as_bytes()))?;
         }
         Ok(())
     }
 
     /// The requests, by the grammar that askers' are read with.
     fn requests(&self) -> Result<Vec<Request>, Error> {
-        let mut callout_info = Vec::new();
-        let mut add = |option: &str, prefix: &str, word: &OsString| {
-            let word = word.as_bytes();
-            if word.is_empty() || word.iter().any(|byte| b" \t".contains(byte)) {
-                return Err(Error::Usage(format!("{option} takes one word")));
-            }
-            callout_info.extend([prefix.as_bytes(), word, b" "].concat());
-            Ok(())
-        };
-        add("--what", "", &self.what)?;
-        add("--identity", "", &self.identity)?;
+        let mut words = Words::default();
+        words.add("--what", "", &self.what)?;
+        words.add("--identity", "", &self.identity)?;
         if let Some(generation) = &self.r#gen {
-            add("--gen", "gen=", generation)?;
+            words.add("--gen", "gen=", generation)?;
         }
         if self.scope.is_some() {
-            add("--scope", "scope=", &"any".into())?;
+            words.add("--scope", "scope=", "any".as_ref())?;
         }
-        let parse = |key_id: &OsString| {
-            let description = [PREFIX.as_bytes(), key_id.as_bytes()].concat();
-            let request = Request::parse(self.r#type.as_bytes(), &description, &callout_info)?;
-            request.check_served()?;
-            Ok(request)
-        };
+        let parse = |key_id: &OsString| words.parse(&self.r#type, key_id);
         self.key_id.iter().map(parse).collect()
     }
 
@@ -210,22 +182,5 @@ fn warn_of_links(path: &[u8]) {
             canonical.display()
         )),
         _ => {}
-    }
-}
-
-impl Format {
-    fn encode(self, payload: &Payload) -> Zeroizing<Vec<u8>> {
-        let bytes = payload.as_bytes();
-        let mut text = Zeroizing::new(match self {
-            Self::Raw => return Zeroizing::new(bytes.to_vec()),
-            Self::Hex => hex::encode(bytes),
-            Self::Base64 => BASE64_STANDARD.encode(bytes),
-        });
-        // With room for the newline, so that no copy is left behind.
-        let mut line = Zeroizing::new(Vec::with_capacity(text.len() + 1));
-        line.extend_from_slice(text.as_bytes());
-        line.push(b'\n');
-        zeroize::Zeroize::zeroize(&mut *text);
-        line
     }
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! What `tdk` says when something is wrong.
 
+use std::ffi::OsString;
 use std::fmt;
 use std::io;
 use std::process::ExitCode;
@@ -23,6 +24,9 @@ pub(crate) enum Error {
     Tpm(TpmError),
     NotServed(NotServed),
     Output(io::Error),
+    Asking(tdk_client::Error),
+    Pipe(io::Error),
+    Command(OsString, io::Error),
 }
 
 impl Error {
@@ -31,9 +35,13 @@ impl Error {
             Self::Usage(_) | Self::Request(_) | Self::Identity(_) | Self::Tcti(_) => {
                 ExitCode::from(2)
             }
-            Self::Config(_) | Self::Tpm(_) | Self::NotServed(_) | Self::Output(_) => {
-                ExitCode::FAILURE
-            }
+            Self::Config(_)
+            | Self::Tpm(_)
+            | Self::NotServed(_)
+            | Self::Output(_)
+            | Self::Asking(_)
+            | Self::Pipe(_)
+            | Self::Command(..) => ExitCode::FAILURE,
         }
     }
 }
@@ -48,6 +56,12 @@ impl fmt::Display for Error {
             Self::Config(error) => write!(f, "{error}: {}", error.hint()),
             Self::Tpm(error) => write!(f, "{error}: {}", error.hint()),
             Self::NotServed(error) => error.fmt(f),
+            Self::Asking(error) if error.hint().is_empty() => error.fmt(f),
+            Self::Asking(error) => write!(f, "{error}: {}", error.hint()),
+            Self::Pipe(error) => write!(f, "can't put the key into a pipe: {error}"),
+            Self::Command(program, error) => {
+                write!(f, "can't run {}: {error}", program.display())
+            }
             Self::Output(error) => write!(f, "can't write to standard output: {error}"),
         }
     }
@@ -69,5 +83,6 @@ from!(
     Tcti: TctiError,
     Config: ConfigError,
     Tpm: TpmError,
-    NotServed: NotServed
+    NotServed: NotServed,
+    Asking: tdk_client::Error
 );

@@ -17,7 +17,10 @@ use tpm_derived_keys::tpm::{Direct, Tcti};
 
 mod derive;
 mod error;
+mod format;
+mod request;
 mod root;
+mod words;
 
 use error::Error;
 
@@ -38,6 +41,7 @@ struct Tdk {
 #[derive(Subcommand)]
 enum Command {
     Derive(derive::Derive),
+    Request(request::Request),
     Root(root::Root),
 }
 
@@ -56,6 +60,11 @@ struct Place {
 }
 
 impl Place {
+    /// Whether any of it was said.
+    fn is_given(&self) -> bool {
+        self.tcti.is_some() || self.config.is_some()
+    }
+
     fn config(&self) -> Result<Config, Error> {
         Ok(Config::load(self.config.as_deref())?)
     }
@@ -79,6 +88,7 @@ fn main() -> ExitCode {
     let tdk = Tdk::parse();
     let result = match &tdk.command {
         Command::Derive(derive) => derive.run(&tdk.place),
+        Command::Request(request) => request.run(&tdk.place),
         Command::Root(root) => root.run(&tdk.place),
     };
     match result {

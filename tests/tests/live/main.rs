@@ -9,6 +9,7 @@ mod completion;
 mod identity;
 mod load;
 mod record;
+mod request;
 mod requests;
 mod session;
 mod slots;

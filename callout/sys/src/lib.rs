@@ -1,9 +1,68 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! What the system offers and no library wraps. The only module with `unsafe`
+//! What the system offers and no library wraps. The only crate with `unsafe`
 //! code.
 #![allow(unsafe_code)]
 
+use std::ffi::CStr;
 use std::io;
+
+/// What system calls take as "no keyring".
+pub const NO_KEYRING: i32 = 0;
+
+/// `KEY_SPEC_SESSION_KEYRING`: the calling thread's session keyring.
+pub const SESSION_KEYRING: i32 = -3;
+
+/// `request_key(2)`: the serial number of a key that is found in the calling
+/// thread's keyrings, or else made for it by whomever the kernel asks; and linked
+/// into `keyring`. Without callout info, nobody is asked.
+///
+/// (linux-keyutils' own takes no bytes that are not UTF-8, and `user` keys only.)
+///
+/// # Errors
+///
+/// What the system call says, or whoever was asked: ENOKEY, EACCES and so on.
+pub fn request_key(
+    key_type: &CStr,
+    description: &CStr,
+    callout_info: Option<&CStr>,
+    keyring: i32,
+) -> io::Result<i32> {
+    let callout_info = callout_info.map_or(std::ptr::null(), CStr::as_ptr);
+    // SAFETY: request_key reads three strings that end with a 0, the third of
+    // which may be null, and writes nothing. The references keep them alive.
+    let serial = unsafe {
+        libc::syscall(
+            libc::SYS_request_key,
+            key_type.as_ptr(),
+            description.as_ptr(),
+            callout_info,
+            keyring,
+        )
+    };
+    i32::try_from(serial)
+        .ok()
+        .filter(|serial| *serial > 0)
+        .ok_or_else(io::Error::last_os_error)
+}
+
+/// `keyctl(KEYCTL_JOIN_SESSION_KEYRING)` without a name: gives the calling
+/// thread, and no other, a new and empty session keyring.
+///
+/// # Errors
+///
+/// What the system call says: EDQUOT where the user's quota is full, ENOSYS in a
+/// kernel without keyrings.
+pub fn join_new_session() -> io::Result<()> {
+    let no_name = std::ptr::null::<libc::c_char>();
+    // SAFETY: KEYCTL_JOIN_SESSION_KEYRING takes the address of a string, or
+    // null, and touches no memory of ours.
+    let result =
+        unsafe { libc::syscall(libc::SYS_keyctl, libc::KEYCTL_JOIN_SESSION_KEYRING, no_name) };
+    if result < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(())
+}
 
 /// `keyctl(KEYCTL_DESCRIBE)`: `type;uid;gid;perm;description` of a key.
 ///
@@ -12,7 +71,7 @@ use std::io;
 /// # Errors
 ///
 /// What the system call says: ENOKEY, EACCES and so on.
-pub(crate) fn describe(serial: i32) -> io::Result<Vec<u8>> {
+pub fn describe(serial: i32) -> io::Result<Vec<u8>> {
     // A description has at most 4095 bytes, what stands before it less than 100.
     let mut buffer = vec![0_u8; 8192];
     // SAFETY: KEYCTL_DESCRIBE writes at most the given number of bytes to the
@@ -41,7 +100,7 @@ pub(crate) fn describe(serial: i32) -> io::Result<Vec<u8>> {
 /// # Errors
 ///
 /// What the system call says: ENOKEY, EACCES and so on.
-pub(crate) fn keys_in(keyring: i32) -> io::Result<Vec<i32>> {
+pub fn keys_in(keyring: i32) -> io::Result<Vec<i32>> {
     // The keyring of a request has one key; more than these are of no use.
     let mut serials = vec![0_i32; 64];
     let size = serials.len() * size_of::<i32>();
@@ -70,8 +129,7 @@ pub(crate) fn keys_in(keyring: i32) -> io::Result<Vec<i32>> {
 ///
 /// What the system call says: EPERM without the authority, EBUSY when the key
 /// is not under construction any more.
-pub(crate) fn reject(serial: i32, seconds: u32, errno: i32) -> io::Result<()> {
-    const NO_KEYRING: i32 = 0;
+pub fn reject(serial: i32, seconds: u32, errno: i32) -> io::Result<()> {
     // SAFETY: KEYCTL_REJECT takes four numbers and touches no memory of ours.
     let result = unsafe {
         libc::syscall(
@@ -95,7 +153,7 @@ pub(crate) fn reject(serial: i32, seconds: u32, errno: i32) -> io::Result<()> {
 /// even by exiting; and the asker waits for our exit. It is the last one to
 /// close a file who waits: after this call that is the child, and exiting takes
 /// no time.
-pub(crate) fn leave_files_to_a_child() {
+pub fn leave_files_to_a_child() {
     // SAFETY: fork(2) itself is safe; the child of a process with threads may
     // only call async-signal-safe functions, which close(2), getppid(2), poll(2)
     // and _exit(2) are. poll(2) touches no memory when it is given none.

@@ -1,0 +1,254 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! Asking carefully.
+//!
+//! The kernel returns a key that it finds in the asker's keyrings, whoever put
+//! it there: `docs/data-flow.md`, "Ask carefully". The keyrings are the calling
+//! thread's: so a thread is started that has none of its own (a new thread's
+//! thread keyring is empty), joins a new session keyring, asks into that one,
+//! reads, and ends. Nothing of the calling thread's changes.
+//!
+//! - The process keyring remains. It is the only one that other threads see, too,
+//!   and only this process can write to it; a key in there is an error.
+//! - A program that answers somebody's request itself (another callout) would also
+//!   search that asker's keyrings: its authority is laid down first.
+//! - A user's own default for where keys go (`KEYCTL_SET_REQKEY_KEYRING`) does not
+//!   matter, since the keyring is named.
+//!
+//! After that, whoever was asked made the key. That it was the callout, and not
+//! another line in request-key's configuration, is seen by its owner.
+
+use std::ffi::{CStr, CString};
+use std::io;
+use std::thread;
+
+use linux_keyutils::{Key as KernelKey, KeyRing, KeyRingIdentifier, KeySerialId};
+use tdk_sys::{NO_KEYRING, SESSION_KEYRING};
+use zeroize::Zeroizing;
+
+use crate::error::Error;
+use crate::key::Key;
+
+/// What every derived key's description begins with.
+const PREFIX: &[u8] = b"tpm2:derived:";
+
+/// What the key is to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum What {
+    /// That many bytes, 1 to 1024.
+    Bytes(u16),
+}
+
+/// By what the calling program is to be known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Identity {
+    /// Its executable's path.
+    Path,
+    /// Its executable's SHA-256, wherever it is.
+    Csum,
+    /// Its user only: any program of this user gets the same key.
+    Id,
+}
+
+impl Identity {
+    fn word(self) -> &'static str {
+        match self {
+            Self::Path => "path",
+            Self::Csum => "csum",
+            Self::Id => "id",
+        }
+    }
+}
+
+/// The key type by which the kernel hands the key over. Both give the same
+/// bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum KeyType {
+    /// `user`, which every kernel with keyrings has.
+    #[default]
+    User,
+    /// `big_key`.
+    BigKey,
+}
+
+impl KeyType {
+    fn name(self) -> &'static CStr {
+        match self {
+            Self::User => c"user",
+            Self::BigKey => c"big_key",
+        }
+    }
+}
+
+/// A request for the calling program's own key.
+#[derive(Clone, Debug)]
+pub struct Request {
+    key_id: Vec<u8>,
+    what: What,
+    identity: Identity,
+    generation: u32,
+    key_type: KeyType,
+}
+
+impl Request {
+    /// A request for generation 0 of a key. The key id is any name: other names,
+    /// other keys.
+    pub fn new(key_id: impl AsRef<[u8]>, what: What, identity: Identity) -> Self {
+        Self {
+            key_id: key_id.as_ref().to_vec(),
+            what,
+            identity,
+            generation: 0,
+            key_type: KeyType::default(),
+        }
+    }
+
+    /// Asks for another generation.
+    #[must_use]
+    pub fn generation(mut self, generation: u32) -> Self {
+        self.generation = generation;
+        self
+    }
+
+    /// Asks by another key type.
+    #[must_use]
+    pub fn key_type(mut self, key_type: KeyType) -> Self {
+        self.key_type = key_type;
+        self
+    }
+
+    /// Asks the kernel, and waits until the callout has answered.
+    ///
+    /// The TPM takes milliseconds to seconds, and requests wait for each other;
+    /// at most about two minutes.
+    ///
+    /// # Errors
+    ///
+    /// An [`Error`] that says why there is no key, with a
+    /// [hint](Error::hint).
+    pub fn ask(&self) -> Result<Key, Error> {
+        let description = self.description()?;
+        let callout_info = self.callout_info()?;
+        let asking = || self.ask_in_new_session(&description, &callout_info);
+        thread::scope(|scope| {
+            let asker = thread::Builder::new()
+                .name("tdk-client".into())
+                .spawn_scoped(scope, asking)
+                .map_err(Error::System)?;
+            match asker.join() {
+                Ok(result) => result,
+                Err(panic) => std::panic::resume_unwind(panic),
+            }
+        })
+    }
+
+    /// For a thread of its own, which ends afterwards.
+    fn ask_in_new_session(&self, description: &CStr, callout_info: &CStr) -> Result<Key, Error> {
+        tdk_sys::join_new_session()?;
+        // Authority over nothing: 0 lays down what may have been assumed.
+        KernelKey::from_id(KeySerialId(0))
+            .assume_authority()
+            .map_err(other)?;
+        let key_type = self.key_type.name();
+        // Without callout info: what is there already.
+        if tdk_sys::request_key(key_type, description, None, NO_KEYRING).is_ok() {
+            return Err(Error::Planted);
+        }
+        let callout_info = Some(callout_info);
+        let serial = tdk_sys::request_key(key_type, description, callout_info, SESSION_KEYRING)?;
+        check_owner(&tdk_sys::describe(serial)?)?;
+        let key = self.read(serial);
+        // The keyring goes with this thread, and the key with it, only later.
+        if let Ok(session) = KeyRing::from_special_id(KeyRingIdentifier::Session, false) {
+            let _ = session.unlink_key(KernelKey::from_id(KeySerialId(serial)));
+        }
+        key
+    }
+
+    fn read(&self, serial: i32) -> Result<Key, Error> {
+        let What::Bytes(length) = self.what;
+        let mut bytes = Zeroizing::new(vec![0; usize::from(length)]);
+        let read = KernelKey::from_id(KeySerialId(serial))
+            .read(&mut bytes)
+            .map_err(other)?;
+        if read != bytes.len() {
+            return Err(Error::OtherLength(read));
+        }
+        Ok(Key::new(bytes))
+    }
+
+    fn description(&self) -> Result<CString, Error> {
+        if !(1..=255).contains(&self.key_id.len()) {
+            return Err(Error::KeyIdLength(self.key_id.len()));
+        }
+        CString::new([PREFIX, &self.key_id].concat()).map_err(|_| Error::KeyIdNul)
+    }
+
+    fn callout_info(&self) -> Result<CString, Error> {
+        let What::Bytes(length) = self.what;
+        if !(1..=1024).contains(&length) {
+            return Err(Error::Length(length));
+        }
+        let identity = self.identity.word();
+        let words = format!("{length} {identity} gen={}", self.generation);
+        Ok(CString::new(words).expect("words have no byte 0"))
+    }
+}
+
+/// `type;uid;gid;permissions;description` of a key that root alone can have made.
+fn check_owner(described: &[u8]) -> Result<(), Error> {
+    let uid = described.split(|&byte| byte == b';').nth(1);
+    let uid = uid.and_then(|uid| std::str::from_utf8(uid).ok()?.parse().ok());
+    match uid {
+        Some(0) => Ok(()),
+        Some(uid) => Err(Error::NotFromCallout(uid)),
+        None => Err(other("the kernel does not say who owns the key")),
+    }
+}
+
+fn other(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Error {
+    Error::System(io::Error::other(error))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn request(key_id: impl AsRef<[u8]>) -> Request {
+        Request::new(key_id, What::Bytes(32), Identity::Path)
+    }
+
+    #[test]
+    fn the_words_of_a_request() {
+        let words = |request: &Request| request.callout_info().unwrap().into_string().unwrap();
+        assert_eq!(words(&request("x")), "32 path gen=0");
+        assert_eq!(words(&request("x").generation(7)), "32 path gen=7");
+        let id = Request::new("x", What::Bytes(1024), Identity::Id);
+        assert_eq!(words(&id), "1024 id gen=0");
+        for length in [0, 1025, u16::MAX] {
+            let request = Request::new("x", What::Bytes(length), Identity::Csum);
+            assert!(matches!(request.ask(), Err(Error::Length(l)) if l == length));
+        }
+    }
+
+    #[test]
+    fn key_ids_that_are_none() {
+        for length in [0, 256, 5000, 100_000] {
+            let error = request(vec![b'k'; length]).ask().unwrap_err();
+            assert!(matches!(error, Error::KeyIdLength(l) if l == length));
+        }
+        assert!(matches!(request(b"a\0b").ask(), Err(Error::KeyIdNul)));
+    }
+
+    #[test]
+    fn owners() {
+        check_owner(b"user;0;0;3f010000;tpm2:derived:a;1000;b").unwrap();
+        let error = check_owner(b"user;1000;0;3f010000;x;0;y").unwrap_err();
+        assert!(matches!(error, Error::NotFromCallout(1000)));
+        for unclear in [&b""[..], b"user", b"user;root;0;0;x", b"user;;;;"] {
+            check_owner(unclear).unwrap_err();
+        }
+    }
+}
