@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod install;
+mod request;
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
