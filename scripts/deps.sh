@@ -35,6 +35,8 @@ request-key keyutils
 swtpm swtpm
 END
 [ -n "$demo" ] || look_for <<END
+cryptsetup cryptsetup-bin
+openssl openssl
 python3 python3
 setpriv util-linux
 unshare util-linux

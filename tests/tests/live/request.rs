@@ -220,6 +220,23 @@ fn commands_that_expect_a_key_or_password() {
     );
     assert!(!by_fd.stdout.is_empty());
     assert_eq!(by_fd.stdout, by_hand.stdout);
+
+    // A disk that one key opens and no other.
+    let image = bench.rule.directory().join("image");
+    let image = image.to_str().unwrap();
+    fs::File::create(image).unwrap().set_len(32 << 20).unwrap();
+    let key = bench.rule.directory().join("key");
+    let by_file = ["--key-file", key.to_str().unwrap(), image];
+    fs::write(&key, bench.expected("disk", 0)).unwrap();
+    let quick = ["--pbkdf", "pbkdf2", "--pbkdf-force-iterations", "1000"];
+    let format = [&["luksFormat", "--batch-mode"], &quick[..], &by_file].concat();
+    stdout(&programs::run("/usr/sbin/cryptsetup", &format));
+    for (name, status) in [("disk", 0), ("other", 2)] {
+        let open = ["--", "/usr/sbin/cryptsetup", "open", "--test-passphrase"];
+        let by_fd = [&open[..], &["--key-file", "/dev/fd/3", image]].concat();
+        let output = run_as(0, &with(&bench.request(name), &by_fd));
+        assert_eq!(output.status.code(), Some(status), "{output:?}");
+    }
 }
 
 #[test]
