@@ -61,7 +61,12 @@ pub(crate) struct Request {
 
     /// The file descriptor that the command reads the key from, 3 by default; its number is in
     /// TDK_KEY_FD, too. 0 is standard input
-    #[arg(long, value_name = "N", requires = "command")]
+    #[arg(
+        long,
+        value_name = "N",
+        requires = "command",
+        allow_hyphen_values = true
+    )]
     fd: Option<u16>,
 
     /// The command, and its arguments
