@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use tdk_simulator::guest::{Guest, GuestBuilder, Kernel, Line, Stream, TpmModel};
+use tdk_simulator::guest::{Guest, GuestBuilder, Kernel, Line, Stream, System, TpmModel};
 
 use super::source;
 
@@ -24,6 +24,20 @@ pub(crate) struct Arguments {
     /// with a vmlinuz and its modules.
     #[arg(long, default_value = "6.12")]
     kernel: Kernel,
+
+    /// What runs in the machine: initramfs, which is busybox and keyutils, or
+    /// debian, with systemd, which scripts/debian.sh makes.
+    #[arg(long, default_value = "initramfs")]
+    system: System,
+
+    /// Keep what becomes of Debian in this file, which is made if missing. Without
+    /// it all changes are forgotten.
+    #[arg(long, value_name = "FILE")]
+    root: Option<PathBuf>,
+
+    /// Add a disk, which is this file.
+    #[arg(long, value_name = "FILE")]
+    disk: Vec<PathBuf>,
 
     /// The machine's TPM.
     #[arg(long, default_value = "tis")]
@@ -91,6 +105,7 @@ fn status(arguments: Arguments) -> Result<i32, Box<dyn Error>> {
     let console = arguments.console;
     let mut guest = Guest::builder()
         .kernel(arguments.kernel)
+        .system(arguments.system)
         .time_limit(Duration::from_secs(arguments.time_limit))
         .watch(move |_, line| show(line, console));
     guest = match arguments.tpm {
@@ -99,6 +114,12 @@ fn status(arguments: Arguments) -> Result<i32, Box<dyn Error>> {
         Tpm::None => guest.without_tpm(),
     };
     guest = guest.state(source(arguments.state)?);
+    if let Some(root) = arguments.root {
+        guest = guest.root(root);
+    }
+    for disk in arguments.disk {
+        guest = guest.disk(disk);
+    }
     for file in &arguments.file {
         guest = copy(guest, file)?;
     }
@@ -126,7 +147,7 @@ fn show(line: Line<'_>, console: bool) {
         Stream::Stdout => io::stdout().write_all(line.bytes),
         Stream::Stderr => io::stderr().write_all(line.bytes),
         Stream::Console if console => io::stderr().write_all(line.bytes),
-        Stream::Console | Stream::KernelLog => Ok(()),
+        Stream::Console | Stream::KernelLog | Stream::Journal => Ok(()),
     };
 }
 

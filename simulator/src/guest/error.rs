@@ -30,6 +30,11 @@ pub enum GuestError {
         /// Where it was looked for.
         image: PathBuf,
     },
+    /// The system's image has not been made.
+    NoSystem {
+        /// Where it was looked for.
+        image: PathBuf,
+    },
     /// The kernel has no such module.
     NoModule {
         /// The module.
@@ -104,6 +109,11 @@ impl fmt::Display for GuestError {
                     _ => write!(f, "run scripts/kernels.sh"),
                 }
             }
+            Self::NoSystem { image } => write!(
+                f,
+                "Debian's image: there is no {}: run scripts/debian.sh",
+                image.display()
+            ),
             Self::NoModule { name, directory } => write!(
                 f,
                 "module {name}: it is neither in {} nor built in: correct its name",

@@ -59,7 +59,7 @@ impl Kernel {
 }
 
 /// `$XDG_CACHE_HOME/tpm-derived-keys`, as in `scripts/kernels.sh`.
-fn cache() -> PathBuf {
+pub(crate) fn cache() -> PathBuf {
     let named = env::var_os("XDG_CACHE_HOME").filter(|name| !name.is_empty());
     let base = named.map_or_else(
         || PathBuf::from(env::var_os("HOME").unwrap_or_default()).join(".cache"),

@@ -10,6 +10,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::Signal;
 
 use super::channel::Channel;
+use super::disk::Disk;
 use super::tpm::GuestTpm;
 use super::{GuestError, Line, Stream, TpmModel};
 use crate::process::Process;
@@ -24,6 +25,7 @@ pub(crate) struct Setup<'a> {
     pub(crate) kernel: PathBuf,
     pub(crate) initramfs: &'a [u8],
     pub(crate) memory: u32,
+    pub(crate) disks: &'a [Disk],
     pub(crate) arguments: &'a str,
     /// The console is the caller's terminal.
     pub(crate) terminal: bool,
@@ -63,13 +65,17 @@ impl Machine {
         fs::write(&initramfs, setup.initramfs).map_err(GuestError::path("writing", &initramfs))?;
 
         let mut channels = Vec::new();
-        for stream in [Stream::Stdout, Stream::Stderr, Stream::KernelLog] {
+        for stream in Stream::REPORTS {
             channels.push(Channel::listen(directory.path(), stream, &mark)?);
         }
         if !setup.terminal {
             channels.push(Channel::listen(directory.path(), Stream::Console, "")?);
         }
 
+        let discard = match setup.disks.iter().any(Disk::is_kept) {
+            true => "",
+            false => "tdk.discard ",
+        };
         let give_up = setup.give_up.map_or_else(String::new, |limit| {
             format!("tdk.give_up={} ", limit.as_secs())
         });
@@ -86,10 +92,13 @@ impl Machine {
             .arg(&initramfs)
             .arg("-append")
             .arg(format!(
-                "console=ttyS0 panic=-1 quiet tdk.mark={mark} {give_up}{}",
+                "console=ttyS0 panic=-1 quiet tdk.mark={mark} {discard}{give_up}{}",
                 setup.arguments
             ))
             .args(ports(&channels, setup.terminal));
+        for (number, disk) in setup.disks.iter().enumerate() {
+            command.args(disk.options(number));
+        }
         if let Some(tpm) = &tpm {
             command.args(tpm.options(setup.model));
         }
@@ -289,7 +298,7 @@ fn ports(channels: &[Channel], terminal: bool) -> Vec<String> {
 }
 
 /// A path as a value in QEMU's options.
-fn comma(path: &Path) -> String {
+pub(crate) fn comma(path: &Path) -> String {
     path.to_string_lossy().replace(',', ",,")
 }
 

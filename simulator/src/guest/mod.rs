@@ -30,6 +30,7 @@
 
 mod channel;
 mod cpio;
+mod disk;
 mod error;
 mod initramfs;
 mod kernel;
@@ -46,6 +47,7 @@ use initramfs::{Content, GuestFile};
 use machine::Setup;
 use tpm::GuestTpm;
 
+pub use disk::System;
 pub use error::GuestError;
 pub use kernel::Kernel;
 pub use machine::Machine;
@@ -79,9 +81,14 @@ pub enum Stream {
     Stderr,
     /// The kernel's log, at the end.
     KernelLog,
+    /// systemd's journal, at the end.
+    Journal,
 }
 
 impl Stream {
+    /// Those that a guest reports on.
+    const REPORTS: [Self; 4] = [Self::Stdout, Self::Stderr, Self::KernelLog, Self::Journal];
+
     /// As its port is called.
     fn name(self) -> &'static str {
         match self {
@@ -89,6 +96,7 @@ impl Stream {
             Self::Stdout => "out",
             Self::Stderr => "err",
             Self::KernelLog => "log",
+            Self::Journal => "journal",
         }
     }
 }
@@ -120,6 +128,8 @@ pub struct Run {
     pub stderr: Vec<u8>,
     /// The kernel's log, each line as `<PRIORITY>[TIME] TEXT`.
     pub kernel_log: String,
+    /// systemd's journal, of a system that has one.
+    pub journal: String,
     /// The machine's console.
     pub console: String,
     /// The TPM's state, if the machine had a TPM.
@@ -149,6 +159,8 @@ impl Guest {
             tpm: Some(TpmModel::default()),
             state: StateSource::default(),
             content: Content::default(),
+            root: None,
+            disks: Vec::new(),
             memory: 512,
             arguments: String::new(),
             limit: TIME_LIMIT,
@@ -178,6 +190,8 @@ pub struct GuestBuilder<'a> {
     tpm: Option<TpmModel>,
     state: StateSource,
     content: Content,
+    root: Option<PathBuf>,
+    disks: Vec<PathBuf>,
     memory: u32,
     arguments: String,
     limit: Duration,
@@ -188,6 +202,27 @@ impl<'a> GuestBuilder<'a> {
     /// The kernel. Default: [`Kernel::V6_12`].
     pub fn kernel(mut self, kernel: Kernel) -> Self {
         self.kernel = kernel;
+        self
+    }
+
+    /// What runs in the machine. Default: [`System::Initramfs`].
+    pub fn system(mut self, system: System) -> Self {
+        self.content.system = system;
+        self
+    }
+
+    /// Keeps what becomes of a system on a disk: this file is the disk, and is
+    /// made if it is not there. Otherwise the system is at each start as it was
+    /// made.
+    pub fn root(mut self, image: impl Into<PathBuf>) -> Self {
+        self.root = Some(image.into());
+        self
+    }
+
+    /// Adds a disk, which is this file. It is `/dev/vda` if the system is not on
+    /// a disk, otherwise `/dev/vdb`; the next are the next letters.
+    pub fn disk(mut self, image: impl Into<PathBuf>) -> Self {
+        self.disks.push(image.into());
         self
     }
 
@@ -238,7 +273,8 @@ impl<'a> GuestBuilder<'a> {
         self
     }
 
-    /// What root runs, with busybox's shell.
+    /// What root runs, with the system's shell; under systemd, when all units
+    /// have been started that are to be.
     pub fn script(mut self, script: impl Into<String>) -> Self {
         self.content.script = Some(script.into());
         self
@@ -291,9 +327,11 @@ impl<'a> GuestBuilder<'a> {
         self.run_on(true)
     }
 
-    fn run_on(self, terminal: bool) -> Result<Run, GuestError> {
+    fn run_on(mut self, terminal: bool) -> Result<Run, GuestError> {
         let qemu = initramfs::find(QEMU, "qemu-system-x86")?;
         let kernel = self.kernel.image()?;
+        let disks = disk::disks(self.content.system, self.root, &self.disks)?;
+        self.content.disks = !disks.is_empty();
         let initramfs = self.content.archive(&self.kernel)?;
         let directory = tempfile::Builder::new()
             .prefix("tdk-guest-")
@@ -306,12 +344,14 @@ impl<'a> GuestBuilder<'a> {
             Some(_) => Some(GuestTpm::start(self.state, directory.path())?),
             None => None,
         };
+        let arguments = format!("{}{}", self.content.system.arguments(), self.arguments);
         let setup = Setup {
             qemu,
             kernel,
             initramfs: &initramfs,
             memory: self.memory,
-            arguments: &self.arguments,
+            disks: &disks,
+            arguments: &arguments,
             terminal,
             model: self.tpm.unwrap_or_default(),
             give_up: (!terminal).then_some(self.limit + GIVE_UP),
@@ -334,6 +374,7 @@ impl<'a> GuestBuilder<'a> {
             stdout: take(Stream::Stdout),
             stderr: take(Stream::Stderr),
             kernel_log: text(take(Stream::KernelLog)),
+            journal: text(take(Stream::Journal)),
             console: text(take(Stream::Console)),
             state: remains.tpm.map(GuestTpm::end).transpose()?,
             duration,

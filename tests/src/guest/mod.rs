@@ -3,7 +3,7 @@
 
 use std::fmt::Write;
 
-use tdk_simulator::guest::{Guest, GuestBuilder, Kernel, Run, TpmModel};
+use tdk_simulator::guest::{Guest, GuestBuilder, Kernel, Run, System, TpmModel};
 
 use crate::live::{Answer, errno_in};
 use crate::oracle::Request;
@@ -12,11 +12,13 @@ use crate::programs;
 /// Where keyctl(1) is in a guest.
 pub const KEYCTL: &str = "/usr/bin/keyctl";
 
-/// A kernel, and the device that the TPM is to it.
+/// A kernel, what runs on it, and the device that the TPM is to it.
 #[derive(Clone, Debug)]
 pub struct Machine {
     /// The kernel.
     pub kernel: Kernel,
+    /// What runs on it.
+    pub system: System,
     /// The device.
     pub tpm: TpmModel,
 }
@@ -24,29 +26,42 @@ pub struct Machine {
 impl Machine {
     /// One as this, with the callout installed.
     pub fn guest<'a>(&self) -> GuestBuilder<'a> {
-        Guest::builder()
+        let guest = Guest::builder()
             .kernel(self.kernel.clone())
+            .system(self.system)
             .tpm(self.tpm)
-            .callout(programs::callout())
-            // busybox's knows no uids.
-            .file("/usr/bin/setpriv", "/usr/bin/setpriv", 0o755)
+            .callout(programs::callout());
+        match self.system {
+            // busybox's setpriv knows no uids.
+            System::Initramfs => guest.file("/usr/bin/setpriv", "/usr/bin/setpriv", 0o755),
+            System::Debian => guest,
+        }
     }
 }
 
 /// Kernel 6.1 and a discrete TPM.
 pub const OLD: Machine = Machine {
     kernel: Kernel::V6_1,
+    system: System::Initramfs,
     tpm: TpmModel::Tis,
 };
 /// Kernel 6.12 and a discrete TPM.
 pub const NEW: Machine = Machine {
     kernel: Kernel::V6_12,
+    system: System::Initramfs,
     tpm: TpmModel::Tis,
 };
 /// Kernel 6.12 and a TPM in firmware.
 pub const NEW_CRB: Machine = Machine {
     kernel: Kernel::V6_12,
+    system: System::Initramfs,
     tpm: TpmModel::Crb,
+};
+/// Debian with systemd, kernel 6.12 and a discrete TPM.
+pub const DEBIAN: Machine = Machine {
+    kernel: Kernel::V6_12,
+    system: System::Debian,
+    tpm: TpmModel::Tis,
 };
 
 /// A script for a guest that asks for keys.
@@ -128,6 +143,11 @@ impl Script {
 
 /// A word of the shell's, whatever is in it.
 fn quoted(word: &[u8]) -> String {
+    let is_plain = |byte: &u8| (b' '..=b'~').contains(byte) && *byte != b'\'';
+    if word.iter().all(is_plain) {
+        return format!("'{}'", String::from_utf8_lossy(word));
+    }
+    // Only busybox's shell knows these.
     let mut text = String::from("$'");
     for byte in word {
         // Writing to a String does not fail.
@@ -145,17 +165,21 @@ fn answer(line: &str) -> Option<Answer> {
 }
 
 /// Fails if the kernel had anything to say, or if there are more or fewer lines
-/// than one for each request.
+/// than one for each request since the machine was switched on.
 fn assert_log(run: &Run, requests: usize) {
     for bad in ["WARNING:", "BUG:", "Oops", "Call Trace", "blocked for more"] {
         assert!(!run.kernel_log.contains(bad), "{}", run.kernel_log);
     }
+    let is_ours = |line: &&str| line.contains("key.tpm2_derived[");
     let log = run.kernel_log_of_script();
-    let (ours, others): (Vec<_>, Vec<_>) = log
-        .lines()
-        .partition(|line| line.contains("key.tpm2_derived["));
-    assert_eq!(ours.len(), requests, "{log}");
-    for line in others {
+    // A log daemon has the kernel's lines as well as ours.
+    let all = if run.journal.is_empty() {
+        log
+    } else {
+        &run.journal
+    };
+    assert_eq!(all.lines().filter(is_ours).count(), requests, "{all}");
+    for line in log.lines().filter(|line| !is_ours(line)) {
         let priority = line
             .strip_prefix('<')
             .and_then(|rest| rest.split_once('>'))

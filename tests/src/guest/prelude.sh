@@ -1,5 +1,9 @@
 # What the scripts in guests share.
 
+hexdump() {
+    /run/tdk/busybox hexdump "$@"
+}
+
 # ask COMMAND...: runs a command in a session keyring of its own, and writes one
 # line for its output: "key HEX", or "error WHAT IT SAID".
 ask() {

@@ -8,3 +8,4 @@ mod golden;
 mod hang;
 mod machine;
 mod session;
+mod systemd;

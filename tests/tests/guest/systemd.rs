@@ -1,0 +1,165 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! A whole Debian, with systemd as its first process: services, upgrades, and
+//! what is there after a reboot.
+
+use tdk_simulator::guest::{Guest, GuestError, System};
+use tdk_tests::guest::{DEBIAN, KEYCTL, Script};
+use tdk_tests::live::errno;
+use tdk_tests::oracle::{self, Request};
+use tdk_tests::golden;
+
+/// The value of the output's one line that is called so.
+fn value<'a>(output: &'a str, name: &str) -> &'a str {
+    let mut found = output
+        .lines()
+        .filter_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+    let value = found.next().expect(name);
+    assert_eq!(found.next(), None, "{name}");
+    value
+}
+
+/// What this system is, and a unit whose user exists only while it runs.
+const SYSTEM: &str = r#"
+echo "init $(cat /proc/1/comm)"
+echo "cgroup $(stat -f -c %T /sys/fs/cgroup) $(cat /proc/self/cgroup)"
+echo "system $(systemctl is-system-running)"
+
+cat >/etc/systemd/system/asks.service <<'END'
+[Service]
+Type=oneshot
+DynamicUser=yes
+ExecStart=/bin/sh -c 'id -u; id -un; keyctl pipe $(keyctl request2 user tpm2:derived:a "32 path" @s)'
+StandardOutput=truncate:/run/asks
+END
+systemctl daemon-reload
+systemctl start asks.service
+{ read -r uid; read -r name; echo "uid $uid"; echo "name $name"; } </run/asks
+echo "key $(tail -n +3 /run/asks | hexdump -v -e '/1 "%02x"')"
+"#;
+
+/// A package with a program that asks for what it reads.
+const PACKAGES: &str = r#"
+package() {
+    mkdir -p /root/asker/DEBIAN /root/asker/usr/bin
+    printf '%s\n' 'Package: asker' "Version: $1" 'Architecture: all' \
+        'Maintainer: nobody <nobody@localhost>' 'Description: asks' >/root/asker/DEBIAN/control
+    { cat /usr/bin/keyctl && printf %s "$1"; } >/root/asker/usr/bin/asker
+    chmod 755 /root/asker/usr/bin/asker
+    sum=$(sha256sum /root/asker/usr/bin/asker)
+    echo "sum$1 ${sum%% *}"
+    dpkg-deb -Znone --build /root/asker "/root/asker_$1.deb"
+}
+package 1
+package 2
+# Has the program ask when its input is there: /run/input is a pipe.
+cat >/root/later <<'END'
+key=$(asker prequest2 user tpm2:derived:a @s </run/input) && exec keyctl pipe $key
+END
+mkfifo /run/input
+dpkg -i /root/asker_1.deb
+"#;
+
+const UPGRADE: &str = r"
+ask sh /root/later >/root/answer &
+exec 9>/run/input
+until pidof asker; do sleep 0.1; done
+dpkg -i /root/asker_2.deb
+printf '32 path' >&9
+exec 9>&-
+wait
+cat /root/answer
+";
+
+#[test]
+fn services_and_an_upgrade() {
+    let asker = |info: &str, value: &[u8]| Request::user("a", info, 0, value);
+    let path = asker("32 path", b"/usr/bin/asker");
+    let csum = asker("32 csum", b"");
+    let mut script = Script::default();
+    script
+        .lines(SYSTEM, 1)
+        .ask(KEYCTL, &Request::user("a", "32 path", 1000, KEYCTL))
+        .lines(PACKAGES, 0)
+        .ask("/usr/bin/asker", &path)
+        .ask("/usr/bin/asker", &csum)
+        .lines(UPGRADE, 1)
+        .ask("/usr/bin/asker", &path)
+        .ask("/usr/bin/asker", &csum);
+    let (answers, run) = script.run(DEBIAN.guest().state(golden::state()));
+    let output = String::from_utf8(run.stdout).unwrap();
+
+    assert_eq!(value(&output, "init"), "systemd");
+    assert_eq!(
+        value(&output, "cgroup"),
+        "cgroup2fs 0::/system.slice/tdk-script.service"
+    );
+    assert_eq!(value(&output, "system"), "running");
+    assert_eq!(value(&output, "name"), "asks");
+    let uid = value(&output, "uid").parse().unwrap();
+    // systemd's range for such users.
+    assert!((61184..=65519).contains(&uid), "{uid}");
+
+    let sum = |version| hex::decode(value(&output, version)).unwrap();
+    let expected = oracle::derive(
+        &golden::tpm().tcti(),
+        &[
+            Request::user("a", "32 path", uid, KEYCTL),
+            Request::user("a", "32 path", 1000, KEYCTL),
+            path,
+            asker("32 csum", &sum("sum1")),
+            asker("32 csum", &sum("sum2")),
+        ],
+    );
+    let [service, user, path, first, second] = <[_; 5]>::try_from(expected).unwrap();
+    assert_ne!(first, second);
+    // Who runs what has been replaced has to be restarted.
+    let refused = errno("EACCES");
+    assert_eq!(
+        answers,
+        [service, user, path.clone(), first, refused, path, second]
+    );
+}
+
+#[test]
+fn what_stays_over_a_reboot() {
+    let directory = tempfile::tempdir().unwrap();
+    let root = directory.path().join("root");
+    let disk = directory.path().join("disk");
+    std::fs::File::create(&disk)
+        .unwrap()
+        .set_len(1 << 20)
+        .unwrap();
+    let run = |script: &str| {
+        let guest = Guest::builder().system(System::Debian).without_tpm();
+        let guest = guest.root(&root).disk(&disk);
+        guest.script(script).run().unwrap()
+    };
+    let first = run(r"
+        cat >/etc/systemd/system/once.service <<'END'
+[Service]
+Type=oneshot
+ExecStart=/bin/sh -c 'cat /dev/vdb | head -c 5 >/root/seen'
+[Install]
+WantedBy=multi-user.target
+END
+        systemctl enable once.service && printf hello >/dev/vdb");
+    assert_eq!(first.status, 0, "{first:?}");
+    // By then the unit has run.
+    let second = run("cat /root/seen; exit 3");
+    assert_eq!(second.status, 3, "{second:?}");
+    assert_eq!(second.stdout, b"hello");
+}
+
+#[test]
+fn a_system_that_does_not_start() {
+    let guest = Guest::builder().system(System::Debian).without_tpm();
+    let fstab = "none /mnt nonsense defaults 0 0\n";
+    let error = guest.text("/etc/fstab", fstab).script("true").run();
+    let error = error.unwrap_err();
+    let text = error.to_string();
+    assert!(matches!(error, GuestError::Died { .. }), "{text}");
+    assert!(text.contains("before the script began"), "{text}");
+    // The journal says why.
+    let why = "Dependency failed for local-fs.target";
+    assert!(text.contains(why), "{text}");
+}
