@@ -5,8 +5,8 @@
 # be removed at any time. What is there is kept; with --update it is made anew,
 # of the packages of today.
 #
-# Without root it needs user namespaces, and a line for the user in /etc/subuid
-# and /etc/subgid; or the package fakechroot.
+# Without root it needs user namespaces, the package uidmap, and a line for the
+# user in /etc/subuid and /etc/subgid, as adduser(8) makes them.
 set -eu
 self=$0
 
@@ -70,10 +70,15 @@ chroot "$1" useradd --uid 1000 --user-group --no-create-home user
 chroot "$1" useradd --uid 1001 --user-group --no-create-home other
 touch "$1/etc/.updated" "$1/var/.updated"'
 
+proxy=
+if command -v apt-config >/dev/null; then
+    eval "$(apt-config shell proxy Acquire::http::Proxy)"
+fi
+
 echo "debian: making $image"
 log=$work/log
 mmdebstrap --verbose --architectures=amd64 --variant=essential --format=null \
-    --keyring="$key" \
+    --keyring="$key" ${proxy:+--aptopt="Acquire::http::Proxy \"$proxy\""} \
     --hook-dir=/usr/share/mmdebstrap/hooks/merged-usr \
     --include="usr-is-merged $packages" \
     --dpkgopt='path-exclude=/usr/share/doc/*' \

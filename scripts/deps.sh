@@ -1,7 +1,7 @@
 #!/bin/sh
 # deps.sh [guest|demo]: installs what building and testing needs and is missing;
-# with `guest`, also what virtual machines need, and fetches their kernels; with
-# `demo`, only what the demonstration in virtual machines needs, and never by sudo.
+# with `guest`, also what virtual machines need, fetches their kernels and makes
+# their Debian; with `demo`, only what the demonstration in virtual machines needs, and never by sudo.
 # Fails, naming it, if it may not or can't.
 set -eu
 cd "$(dirname "$0")/.."
@@ -46,6 +46,14 @@ qemu-system-x86_64 qemu-system-x86
 busybox busybox-static
 ldd libc-bin
 xz xz-utils
+END
+[ -z "$guest" ] || [ -n "$demo" ] || look_for <<END
+mmdebstrap mmdebstrap
+mke2fs e2fsprogs
+END
+# How others than root make a file system with root's files.
+[ -z "$guest" ] || [ -n "$demo" ] || [ "$(id -u)" = 0 ] || look_for <<END
+newuidmap uidmap
 END
 # Part of no command: what a static program is linked with.
 case $(cc -print-file-name=libc.a 2>/dev/null) in
@@ -104,3 +112,4 @@ if ! enough; then
 fi
 
 [ -z "$guest" ] || scripts/kernels.sh
+[ -z "$guest" ] || [ -n "$demo" ] || scripts/debian.sh

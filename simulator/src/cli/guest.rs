@@ -69,14 +69,9 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "FILE")]
     callout: Option<PathBuf>,
 
-    /// How long the machine may run.
-    #[arg(
-        long,
-        value_name = "SECONDS",
-        default_value = "60",
-        conflicts_with = "shell"
-    )]
-    time_limit: u64,
+    /// How long the machine may run: 60 if nothing is said, with Debian 180.
+    #[arg(long, value_name = "SECONDS", conflicts_with = "shell")]
+    time_limit: Option<u64>,
 
     /// Show the console on standard error.
     #[arg(long, conflicts_with = "shell")]
@@ -106,8 +101,10 @@ fn status(arguments: Arguments) -> Result<i32, Box<dyn Error>> {
     let mut guest = Guest::builder()
         .kernel(arguments.kernel)
         .system(arguments.system)
-        .time_limit(Duration::from_secs(arguments.time_limit))
         .watch(move |_, line| show(line, console));
+    if let Some(seconds) = arguments.time_limit {
+        guest = guest.time_limit(Duration::from_secs(seconds));
+    }
     guest = match arguments.tpm {
         Tpm::Tis => guest.tpm(TpmModel::Tis),
         Tpm::Crb => guest.tpm(TpmModel::Crb),

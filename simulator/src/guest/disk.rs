@@ -4,6 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::str::FromStr;
+use std::time::Duration;
 
 use sha2::{Digest, Sha256};
 
@@ -25,6 +26,14 @@ pub enum System {
 }
 
 impl System {
+    /// How long a machine may run, unless somebody says otherwise.
+    pub(crate) fn time_limit(self) -> Duration {
+        match self {
+            Self::Initramfs => Duration::from_mins(1),
+            Self::Debian => Duration::from_mins(3),
+        }
+    }
+
     /// What the kernel is told for it.
     pub(crate) fn arguments(self) -> &'static str {
         match self {
@@ -45,7 +54,7 @@ impl System {
         if self == Self::Initramfs {
             return Ok(None);
         }
-        let sum = hex(&Sha256::digest(MAKER));
+        let sum = format!("{:x}", Sha256::digest(MAKER));
         let image = cache().join("debian").join(&sum[..12]).join("root.ext4");
         if image.is_file() {
             Ok(Some(image))
@@ -65,10 +74,6 @@ impl FromStr for System {
             _ => Err("write initramfs or debian".into()),
         }
     }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// One disk.
@@ -100,6 +105,11 @@ pub(crate) fn disks(
                 image,
                 discard: true,
             },
+        });
+    } else if let Some(root) = root {
+        return Err(GuestError::BadFile {
+            path: root,
+            reason: "the guest's system is not on a disk".into(),
         });
     }
     for image in others {

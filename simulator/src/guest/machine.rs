@@ -72,9 +72,10 @@ impl Machine {
             channels.push(Channel::listen(directory.path(), Stream::Console, "")?);
         }
 
-        let discard = match setup.disks.iter().any(Disk::is_kept) {
-            true => "",
-            false => "tdk.discard ",
+        let discard = if setup.disks.iter().any(Disk::is_kept) {
+            ""
+        } else {
+            "tdk.discard "
         };
         let give_up = setup.give_up.map_or_else(String::new, |limit| {
             format!("tdk.give_up={} ", limit.as_secs())

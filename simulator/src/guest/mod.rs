@@ -1,5 +1,6 @@
 //! Whole machines: a stock kernel under QEMU's emulation, with a software TPM
-//! as its TPM device and a file system made of what is installed here.
+//! as its TPM device and a file system made of what is installed here, or a
+//! Debian with systemd on a disk.
 //!
 //! A guest lives as long as the script in it. Switching it on again with the
 //! same TPM state is a reboot.
@@ -53,9 +54,6 @@ pub use kernel::Kernel;
 pub use machine::Machine;
 
 const QEMU: &str = "qemu-system-x86_64";
-
-/// How long a guest may run, unless somebody says otherwise.
-const TIME_LIMIT: Duration = Duration::from_mins(1);
 
 /// How much longer a guest lives whose host has forgotten it.
 const GIVE_UP: Duration = Duration::from_secs(10);
@@ -163,7 +161,7 @@ impl Guest {
             disks: Vec::new(),
             memory: 512,
             arguments: String::new(),
-            limit: TIME_LIMIT,
+            limit: None,
             watch: None,
         }
     }
@@ -194,7 +192,7 @@ pub struct GuestBuilder<'a> {
     disks: Vec<PathBuf>,
     memory: u32,
     arguments: String,
-    limit: Duration,
+    limit: Option<Duration>,
     watch: Option<Watch<'a>>,
 }
 
@@ -293,9 +291,9 @@ impl<'a> GuestBuilder<'a> {
         self
     }
 
-    /// How long the machine may run. Default: a minute.
+    /// How long the machine may run. Default: a minute, with systemd three.
     pub fn time_limit(mut self, limit: Duration) -> Self {
-        self.limit = limit;
+        self.limit = Some(limit);
         self
     }
 
@@ -323,7 +321,7 @@ impl<'a> GuestBuilder<'a> {
     /// As for [`GuestBuilder::run`].
     pub fn run_shell(mut self) -> Result<Run, GuestError> {
         self.content.script = None;
-        self.limit = Duration::from_secs(u64::from(u32::MAX));
+        self.limit = Some(Duration::from_secs(u64::from(u32::MAX)));
         self.run_on(true)
     }
 
@@ -345,6 +343,8 @@ impl<'a> GuestBuilder<'a> {
             None => None,
         };
         let arguments = format!("{}{}", self.content.system.arguments(), self.arguments);
+        let limit = self.limit;
+        let limit = limit.unwrap_or_else(|| self.content.system.time_limit());
         let setup = Setup {
             qemu,
             kernel,
@@ -354,12 +354,12 @@ impl<'a> GuestBuilder<'a> {
             arguments: &arguments,
             terminal,
             model: self.tpm.unwrap_or_default(),
-            give_up: (!terminal).then_some(self.limit + GIVE_UP),
+            give_up: (!terminal).then_some(limit + GIVE_UP),
         };
         let start = Instant::now();
         let machine = Machine::start(&setup, directory, tpm)?;
         let mut watch = self.watch.unwrap_or_else(|| Box::new(|_, _| ()));
-        let mut remains = machine.run(self.limit, &mut watch)?;
+        let mut remains = machine.run(limit, &mut watch)?;
         let duration = start.elapsed();
         let mut take = |wanted| {
             let streams = remains.streams.iter_mut();

@@ -58,11 +58,22 @@ pub const NEW_CRB: Machine = Machine {
     tpm: TpmModel::Crb,
 };
 /// Debian with systemd, kernel 6.12 and a discrete TPM.
-pub const DEBIAN: Machine = Machine {
+const DEBIAN: Machine = Machine {
     kernel: Kernel::V6_12,
     system: System::Debian,
     tpm: TpmModel::Tis,
 };
+
+/// [`DEBIAN`], if its image has been made.
+pub fn debian() -> Option<Machine> {
+    match System::Debian.image() {
+        Ok(_) => Some(DEBIAN),
+        Err(error) => {
+            crate::not_run(&format!("a virtual machine with systemd ({error})"));
+            None
+        }
+    }
+}
 
 /// A script for a guest that asks for keys.
 #[derive(Clone, Debug)]
