@@ -19,12 +19,12 @@ for module in /tdk/modules/*; do
     [ ! -e "$module" ] || insmod "$module" || fail "$module can't be loaded"
 done
 
-mkdir /run/tdk
-cp /tdk/report.sh /bin/busybox /run/tdk/
-[ ! -e /tdk/script ] || cp /tdk/script /run/tdk/
+mkdir /run/tdk-guest
+cp /tdk/report.sh /bin/busybox /run/tdk-guest/
+[ ! -e /tdk/script ] || cp /tdk/script /run/tdk-guest/
 [ ! -e /tdk/switch.sh ] || . /tdk/switch.sh
 
 mount -t tmpfs -o mode=1777 tmpfs /tmp
 mount -t cgroup2 cgroup2 /sys/fs/cgroup 2>/dev/null
 hostname guest
-exec sh /run/tdk/report.sh
+exec sh /run/tdk-guest/report.sh

@@ -1,4 +1,4 @@
-# Runs /run/tdk/script, or without one a shell on the console, and reports to the
+# Runs /run/tdk-guest/script, or without one a shell on the console, and reports to the
 # host, over virtio ports:
 #   out      the script's standard input and output
 #   err      its standard error
@@ -8,7 +8,7 @@
 # says "$mark" as well, and the machine is switched off.
 
 # busybox, wherever this runs: its read has time limits.
-tool=/run/tdk/busybox
+tool=/run/tdk-guest/busybox
 
 off() {
     if [ -d /run/systemd/system ] && ! grep -q ' tdk\.discard' /proc/cmdline; then
@@ -56,8 +56,8 @@ done
 
 # So that what a boot says is told from what comes of the script.
 echo "tdk: the script begins" >/dev/kmsg
-if [ -e /run/tdk/script ]; then
-    /bin/sh /run/tdk/script <&3 >&3 2>&4 3>&- 4>&- 5>&- 6>&-
+if [ -e /run/tdk-guest/script ]; then
+    /bin/sh /run/tdk-guest/script <&3 >&3 2>&4 3>&- 4>&- 5>&- 6>&-
 else
     shell=/bin/bash
     [ -x "$shell" ] || shell=/bin/sh

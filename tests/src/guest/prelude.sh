@@ -1,7 +1,7 @@
 # What the scripts in guests share.
 
 hexdump() {
-    /run/tdk/busybox hexdump "$@"
+    /run/tdk-guest/busybox hexdump "$@"
 }
 
 # ask COMMAND...: runs a command in a session keyring of its own, and writes one
