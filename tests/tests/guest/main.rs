@@ -6,6 +6,7 @@
 
 mod golden;
 mod hang;
+mod identity;
 mod machine;
 mod session;
 mod systemd;
