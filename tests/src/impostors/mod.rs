@@ -48,29 +48,38 @@ macro_rules! impostors {
     };
 }
 
+/// Passes those that change what the whole machine shares on to a macro, as
+/// `name uid,`: they are for guests only.
+#[macro_export]
+macro_rules! impostors_for_guests {
+    ($take:ident) => {
+        $take! {
+            mounts 0,
+            without_user_namespaces 0,
+        }
+    };
+}
+
 macro_rules! table {
     ($($name:ident $uid:literal,)*) => {
-        /// Those that can be tried anywhere.
-        pub const ALL: &[Impostor] = &[$(Impostor {
+        &[$(Impostor {
             name: stringify!($name),
             uid: $uid,
             script: include_str!(concat!(stringify!($name), ".sh")),
-        }),*];
+        }),*]
     };
 }
-impostors!(table);
 
-/// What changes the machine's mounts, and is for guests only.
-pub const MOUNTS: Impostor = Impostor {
-    name: "mounts",
-    uid: 0,
-    script: include_str!("mounts.sh"),
-};
+/// Those that can be tried anywhere.
+pub const ANYWHERE: &[Impostor] = impostors!(table);
+
+/// Those that are for guests only.
+pub const IN_GUESTS: &[Impostor] = impostors_for_guests!(table);
 
 impl Impostor {
-    /// One of [`ALL`].
+    /// One of [`ANYWHERE`].
     pub fn named(name: &str) -> &'static Self {
-        let found = ALL.iter().find(|impostor| impostor.name == name);
+        let found = ANYWHERE.iter().find(|impostor| impostor.name == name);
         found.expect("there is one of that name")
     }
 
@@ -94,7 +103,7 @@ impl Impostor {
         fs::write(at("script"), self.script()).unwrap();
         let uid = self.uid.to_string();
         let output = Command::new("timeout")
-            .args(["60", "setpriv", "--reuid", &uid, "--regid", &uid])
+            .args(["120", "setpriv", "--reuid", &uid, "--regid", &uid])
             .args(["--clear-groups", "sh"])
             .arg(at("script"))
             .env("victim", rule.copy_of_keyctl("victim"))

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use tdk_tests::golden;
 use tdk_tests::guest::{Machine, NEW, OLD, Script};
-use tdk_tests::impostors::{ALL, Impostor, MOUNTS, Told, answers, check, tools};
+use tdk_tests::impostors::{ANYWHERE, IN_GUESTS, Impostor, Told, answers, check, tools};
 
 const KEY_ID: &str = "impostor";
 
@@ -38,17 +38,17 @@ fn try_all(machine: &Machine) -> Results {
     let mut guest = machine
         .guest()
         .state(golden::state())
-        .time_limit(Duration::from_mins(2))
+        .time_limit(Duration::from_mins(4))
         .module("overlay")
         .file("/usr/bin/perl", "/usr/bin/perl", 0o755);
     for tool in ["ask", "asker", "asker.so"] {
         guest = guest.file(tools().join(tool), format!("/tools/{tool}"), 0o755);
     }
     let mut calls = String::from(TRY);
-    for Impostor { name, uid, .. } in ALL.iter().chain([&MOUNTS]) {
+    for Impostor { name, uid, .. } in ANYWHERE.iter().chain(IN_GUESTS) {
         writeln!(calls, "try {name} {uid}").unwrap();
     }
-    for impostor in ALL.iter().chain([&MOUNTS]) {
+    for impostor in ANYWHERE.iter().chain(IN_GUESTS) {
         guest = guest.text(format!("/impostors/{}", impostor.name), impostor.script());
     }
     let mut script = Script::default();
@@ -92,8 +92,4 @@ macro_rules! tests {
     )*};
 }
 tdk_tests::impostors!(tests);
-
-#[test]
-fn mounts() {
-    try_there(MOUNTS.name);
-}
+tdk_tests::impostors_for_guests!(tests);
