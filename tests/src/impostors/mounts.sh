@@ -23,6 +23,9 @@ mount --bind inner /place
 late 'umount -l /place' gone path EACCES $as_user /place/program
 late 'mount -t tmpfs tmpfs inner' hidden path EACCES $as_user "$own/inner/program"
 umount inner
+late 'mount --bind "$victim" inner/program' \
+    "hidden by another file" path EACCES $as_user "$own/inner/program"
+umount inner/program
 late 'mount -t tmpfs tmpfs inner' \
     "hidden, by checksum" csum "$(sum program)" $as_user "$own/inner/program"
 umount inner
