@@ -10,7 +10,7 @@
 set -eu
 self=$0
 
-packages="systemd systemd-sysv libnss-systemd udev kmod keyutils cryptsetup-bin"
+packages="systemd systemd-sysv libnss-systemd udev kmod keyutils cryptsetup-bin e2fsprogs"
 size=512M
 
 case "${1:-}" in
@@ -94,6 +94,10 @@ mmdebstrap --verbose --architectures=amd64 --variant=essential --format=null \
     "deb $DEBIAN_MIRROR/debian-security bookworm-security main" >"$log" 2>&1 </dev/null || {
     tail -n 40 "$log" >&2
     echo "debian: the image could not be made" >&2
+    if [ "$(id -u)" != 0 ] && ! grep -q "^$(id -un):" /etc/subuid 2>/dev/null; then
+        echo "debian: as root: usermod --add-subuids 100000-165535 --add-subgids 100000-165535" \
+            "$(id -un)" >&2
+    fi
     exit 1
 }
 # Without the blocks that nothing is in; whole or not at all.

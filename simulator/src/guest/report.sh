@@ -12,8 +12,8 @@ tool=/run/tdk-guest/busybox
 
 off() {
     if [ -d /run/systemd/system ] && ! grep -q ' tdk\.discard' /proc/cmdline; then
-        # What is on disks is to stay: as an operator would.
-        systemctl poweroff
+        # What is on disks is to stay.
+        systemctl --no-block start poweroff.target
         $tool sleep 60
     fi
     $tool sync

@@ -10,7 +10,8 @@ mount -t ext4 -o noatime /dev/vda /mnt || fail "the disk has no file system"
 
 put() {
     [ ! -d "/tdk/$1" ] || (cd "/tdk/$1" && find . ! -type d) | while read -r file; do
-        if [ "$2" = replace ] || ! [ -e "/mnt/$file" ]; then
+        # A link may lead somewhere only on the disk.
+        if [ "$2" = replace ] || ! [ -e "/mnt/$file" -o -L "/mnt/$file" ]; then
             mkdir -p "/mnt/${file%/*}" && cp -a "/tdk/$1/$file" "/mnt/$file" || echo "$file"
         fi
     done
