@@ -1,6 +1,7 @@
 #!/bin/sh
-# install.sh DESTDIR PREFIX: installs the callout, tdk and their configuration.
-# A configuration that is there is kept.
+# install.sh DESTDIR PREFIX: installs the callout, tdk, their configuration, and a
+# unit that unlocks volumes, which does nothing before it is enabled. A configuration
+# that is there is kept.
 set -eu
 cd "$(dirname "$0")/.."
 destdir=$1
@@ -34,6 +35,12 @@ program=$prefix/sbin/key.tpm2_derived
 install -D -m 0755 target/dist/key.tpm2_derived "$destdir$program"
 install -D -m 0755 target/dist/tdk "$destdir$prefix/bin/tdk"
 echo "installed $destdir$program and $destdir$prefix/bin/tdk"
+
+unit=$prefix/lib/systemd/system/tdk-unlock@.service
+install -d "$destdir${unit%/*}"
+sed "s|/usr/bin/tdk|$prefix/bin/tdk|" callout/etc/tdk-unlock@.service >"$destdir$unit"
+chmod 0644 "$destdir$unit"
+echo "installed $destdir$unit"
 
 line=$(mktemp)
 trap 'rm -f "$line"' EXIT

@@ -6,7 +6,8 @@ cd "$(dirname "$0")/.."
 destdir=$1
 prefix=$2
 
-rm -f "$destdir$prefix/sbin/key.tpm2_derived" "$destdir$prefix/bin/tdk"
+rm -f "$destdir$prefix/sbin/key.tpm2_derived" "$destdir$prefix/bin/tdk" \
+    "$destdir$prefix/lib/systemd/system/tdk-unlock@.service"
 
 # Without the program the line only makes requests fail. One that runs another
 # program is not ours.

@@ -9,12 +9,12 @@
 
 pub mod golden;
 pub mod guest;
-pub mod impostors;
 pub mod live;
 pub mod middle;
 pub mod oracle;
 pub mod programs;
 pub mod random;
+pub mod transcript;
 
 use std::path::{Path, PathBuf};
 

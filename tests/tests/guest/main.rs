@@ -4,9 +4,9 @@
 #![forbid(unsafe_code)]
 #![allow(clippy::unwrap_used)]
 
+mod disks;
 mod golden;
 mod hang;
-mod identity;
 mod machine;
 mod session;
 mod systemd;

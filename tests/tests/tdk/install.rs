@@ -47,6 +47,7 @@ fn install_and_uninstall() {
             "./etc/request-key.d/tpm2-derived.conf",
             "./etc/tdk/config.toml",
             "./usr/bin/tdk",
+            "./usr/lib/systemd/system/tdk-unlock@.service",
             "./usr/sbin/key.tpm2_derived",
         ]
     );
@@ -115,6 +116,12 @@ fn another_prefix() {
         "{line}"
     );
     assert!(root.join("usr/local/sbin/key.tpm2_derived").exists());
+    let unit = root.join("usr/local/lib/systemd/system/tdk-unlock@.service");
+    let unit = fs::read_to_string(unit).unwrap();
+    assert!(
+        unit.contains("ExecStart=/usr/local/bin/tdk request"),
+        "{unit}"
+    );
     make("uninstall", root, "/usr/local");
     assert_eq!(files(root), [""; 0]);
     assert!(!root.join("etc/tdk").exists());

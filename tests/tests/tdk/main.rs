@@ -3,7 +3,6 @@
 #![forbid(unsafe_code)]
 #![allow(clippy::unwrap_used)]
 
-mod docs;
 mod install;
 mod request;
 

@@ -1,3 +1,0 @@
-for kind in path csum id; do
-    ask "by $kind" $kind EACCES "$program" traced
-done
