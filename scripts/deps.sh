@@ -38,6 +38,7 @@ END
 cryptsetup cryptsetup-bin
 openssl openssl
 python3 python3
+perl perl-base
 setpriv util-linux
 unshare util-linux
 END

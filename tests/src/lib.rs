@@ -9,6 +9,7 @@
 
 pub mod golden;
 pub mod guest;
+pub mod impostors;
 pub mod live;
 pub mod middle;
 pub mod oracle;

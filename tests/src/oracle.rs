@@ -68,8 +68,11 @@ impl Request {
 /// The keys that these requests get from the TPM at `tcti`, or the oracle's
 /// reasons why not.
 pub fn derive(tcti: &str, requests: &[Request]) -> Vec<Result<Vec<u8>, String>> {
-    let lines: Vec<_> = requests.iter().map(|r| r.to_json().to_string()).collect();
-    let lines = lines.join("\n") + "\n";
+    let mut lines = String::new();
+    for request in requests {
+        lines += &request.to_json().to_string();
+        lines += "\n";
+    }
     let output = run(&[&["derive"], &place(tcti)[..]].concat(), &lines);
     let keys: Vec<_> = output
         .lines()

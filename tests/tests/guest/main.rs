@@ -7,6 +7,7 @@
 mod disks;
 mod golden;
 mod hang;
+mod identity;
 mod machine;
 mod session;
 mod systemd;

@@ -1,0 +1,4 @@
+# Not stopped: from a user namespace, the kernel lets anybody exchange what it
+# shows as the executable.
+ask path path "$victim" "$program" forged "$victim"
+ask checksum csum "$(sum "$victim")" "$program" forged "$victim"

@@ -1,0 +1,5 @@
+cp program "x (deleted)"
+ask path path EACCES "./x (deleted)"
+ask checksum csum EACCES "./x (deleted)"
+# Who it is does not matter to this one.
+ask id id id "./x (deleted)"

@@ -1,0 +1,3 @@
+for kind in path csum id; do
+    ask "by $kind" $kind EACCES "$program" traced
+done

@@ -1,0 +1,37 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! What documents say of tests.
+
+use std::fs;
+
+use tdk_tests::project;
+
+/// Whether there is such a test, `BINARY::MODULE::FUNCTION`, or such a module.
+fn exists(name: &str) -> bool {
+    let mut parts = name.split("::");
+    let (Some(binary), Some(module)) = (parts.next(), parts.next()) else {
+        return false;
+    };
+    let file = format!("tests/tests/{binary}/{module}.rs");
+    let Ok(text) = fs::read_to_string(project().join(file)) else {
+        return false;
+    };
+    let is_impostor = |name| {
+        let script = format!("tests/src/impostors/{name}.sh");
+        module == "identity" && project().join(script).exists()
+    };
+    parts.all(|function| text.contains(&format!("fn {function}(")) || is_impostor(function))
+}
+
+#[test]
+fn tests_that_threats_names_exist() {
+    let text = fs::read_to_string(project().join("docs/threats.md")).unwrap();
+    let is_test = |word: &&str| {
+        let binaries = ["live::", "guest::", "tpm::", "tdk::"];
+        binaries.iter().any(|binary| word.starts_with(binary)) && !word.contains("::a::b")
+    };
+    let names: Vec<_> = text.split('`').filter(is_test).collect();
+    assert!(names.len() > 20, "{names:?}");
+    for name in names {
+        assert!(exists(name), "docs/threats.md: there is no test {name}");
+    }
+}
