@@ -9,5 +9,6 @@ mod golden;
 mod hang;
 mod identity;
 mod machine;
+mod services;
 mod session;
 mod systemd;
