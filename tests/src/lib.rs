@@ -7,6 +7,7 @@
 // This crate is for tests only.
 #![allow(clippy::unwrap_used, clippy::missing_errors_doc)]
 
+pub mod backend;
 pub mod golden;
 pub mod guest;
 pub mod impostors;

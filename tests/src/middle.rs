@@ -76,6 +76,12 @@ impl Middle {
     ) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let listener = UnixListener::bind(directory.path().join("sock")).unwrap();
+        let control = UnixListener::bind(directory.path().join("sock.ctrl")).unwrap();
+        thread::spawn(move || {
+            for client in control.incoming() {
+                let _ = client.and_then(|client| obey(&client));
+            }
+        });
         let seen = Seen::default();
         let decide = Arc::new(decide);
         let threads_seen = Arc::clone(&seen);
@@ -105,6 +111,13 @@ impl Middle {
     pub fn seen(&self) -> Vec<u32> {
         self.seen.lock().unwrap().clone()
     }
+}
+
+/// Says yes to a control command, of which libtss2 sends one: to set the
+/// locality.
+fn obey(mut client: &UnixStream) -> io::Result<()> {
+    client.read_exact(&mut [0; 5])?;
+    client.write_all(&[0; 4])
 }
 
 fn serve(

@@ -13,9 +13,9 @@ use super::{Cause, Command};
 pub struct ResponseCode(u32);
 
 impl ResponseCode {
-    /// What the kernel's resource manager puts into the upper half of codes of
-    /// its own.
-    const KERNEL_LAYER: u32 = 11;
+    /// What resource managers, the kernel's among them, put into the upper half
+    /// of codes of their own: TSS2_RESMGR_RC_LAYER, TSS2_RESMGR_TPM_RC_LAYER.
+    const RESOURCE_MANAGER: [u32; 2] = [11, 12];
 
     /// Takes the code from a response header; `None` for TPM_RC_SUCCESS.
     pub fn new(code: u32) -> Option<Self> {
@@ -145,7 +145,9 @@ impl fmt::Display for ResponseCode {
         }
         match self.0 >> 16 {
             0 => Ok(()),
-            Self::KERNEL_LAYER => write!(f, " (says the kernel's resource manager)"),
+            layer if Self::RESOURCE_MANAGER.contains(&layer) => {
+                write!(f, " (says the resource manager)")
+            }
             layer => write!(f, " (says software layer {layer})"),
         }
     }
@@ -239,7 +241,7 @@ mod tests {
         assert_eq!(
             describe(0x000B_0143, Command::Hmac),
             "TPM_RC_COMMAND_CODE (0xb0143), the TPM does not implement the command \
-             (says the kernel's resource manager)"
+             (says the resource manager)"
         );
         assert_eq!(
             describe(0xFFFF_FFFE, Command::Hmac),

@@ -61,6 +61,25 @@ pub trait Tpm {
     fn flush(&mut self, root: LoadedRoot) -> Result<(), TpmError>;
 }
 
+/// Whichever TPM is in the box.
+impl<T: Tpm + ?Sized> Tpm for Box<T> {
+    fn create_root(&mut self) -> Result<LoadedRoot, TpmError> {
+        (**self).create_root()
+    }
+
+    fn hmac(
+        &mut self,
+        root: &LoadedRoot,
+        digest: &IdentityDigest,
+    ) -> Result<IdentityKey, TpmError> {
+        (**self).hmac(root, digest)
+    }
+
+    fn flush(&mut self, root: LoadedRoot) -> Result<(), TpmError> {
+        (**self).flush(root)
+    }
+}
+
 /// A root key that occupies a slot in the TPM.
 #[derive(Debug)]
 pub struct LoadedRoot {

@@ -88,10 +88,7 @@ impl FromStr for Tcti {
     type Err = TctiError;
 
     fn from_str(text: &str) -> Result<Self, TctiError> {
-        let error = |why: String| TctiError {
-            text: text.to_owned(),
-            why,
-        };
+        let error = |why: String| TctiError::new(text, why);
         let (name, conf) = text.split_once(':').unwrap_or((text, ""));
         match name {
             "device" => absolute(conf)
@@ -165,6 +162,19 @@ fn absolute(path: &str) -> Option<PathBuf> {
 pub struct TctiError {
     text: String,
     why: String,
+}
+
+impl TctiError {
+    /// For a string, and what is wrong with it.
+    pub fn new(text: &str, why: String) -> Self {
+        let text = text.to_owned();
+        Self { text, why }
+    }
+
+    /// What is wrong.
+    pub fn why(&self) -> &str {
+        &self.why
+    }
 }
 
 impl fmt::Display for TctiError {

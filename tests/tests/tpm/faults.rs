@@ -4,20 +4,37 @@
 use std::time::{Duration, Instant};
 
 use tdk_simulator::Swtpm;
-use tdk_tests::assert_no_handles;
+use tdk_tests::backend::Backend;
 use tdk_tests::middle::{Action, Middle, cc};
+use tdk_tests::{assert_no_handles, over_both_backends};
 use tpm_derived_keys::IdentityKey;
 use tpm_derived_keys::identity::{Identity, Realm, Scope, Subject};
-use tpm_derived_keys::tpm::{Cause, Direct, Patience, RootKey, TpmError};
+use tpm_derived_keys::tpm::{Cause, Patience, RootKey, TpmError};
+
+over_both_backends!(
+    put_off_is_tried_again,
+    put_off_for_ever_ends_in_time,
+    a_connection_that_ends,
+    a_tpm_that_falls_silent,
+    a_tpm_that_never_answers,
+    no_tpm,
+    slots_that_others_use_are_left_alone,
+    an_owner_who_has_a_password,
+    an_owner_hierarchy_that_is_off,
+    a_tpm_that_nobody_started,
+    answers_that_are_none,
+    an_hmac_that_is_none_leaves_nothing_loaded,
+    a_root_that_is_another_object_is_flushed_and_not_used,
+);
 
 /// A derivation from the start to the flush.
-fn derive(tcti: &str, hold: Duration) -> Result<IdentityKey, TpmError> {
+fn derive(backend: Backend, tcti: &str, hold: Duration) -> Result<IdentityKey, TpmError> {
     let patience = Patience {
         hold,
         ..Patience::default()
     };
     let identity = Identity::new(Subject::Id, Scope::Uid, 0, Realm::default()).unwrap();
-    let mut tpm = Direct::open(&tcti.parse().unwrap(), &patience)?;
+    let mut tpm = backend.open(tcti, &patience)?;
     let mut root = RootKey::create(&mut tpm)?;
     let key = root.identity_key(&identity.digest())?;
     root.flush()?;
@@ -41,37 +58,40 @@ fn once(code: u32, action: Action) -> impl Fn(u32, usize) -> Action + Send + Syn
 
 const COMMANDS: [u32; 3] = [cc::CREATE_PRIMARY, cc::HMAC, cc::FLUSH_CONTEXT];
 
-#[test]
-fn put_off_is_tried_again() {
+fn put_off_is_tried_again(backend: Backend) {
     let tpm = Swtpm::builder().start().unwrap();
     for command in COMMANDS {
         for code in [0x922, 0x908, 0x90A, 0x909, 0x920] {
             let middle = Middle::before(&tpm, once(command, Action::Answer(code)));
-            derive(&middle.tcti(), LONG).unwrap();
+            derive(backend, &middle.tcti(), LONG).unwrap();
             assert_eq!(middle.seen().len(), 4);
         }
     }
     assert_no_handles(&tpm);
 }
 
-#[test]
-fn put_off_for_ever_ends_in_time() {
+fn put_off_for_ever_ends_in_time(backend: Backend) {
     let middle = Middle::alone(Action::Answer(0x922));
     let start = Instant::now();
-    let error = derive(&middle.tcti(), SHORT).unwrap_err();
+    let error = derive(backend, &middle.tcti(), SHORT).unwrap_err();
     assert!(start.elapsed() < Duration::from_secs(20));
     assert_eq!(error.cause(), Cause::Busy);
     assert!(error.to_string().contains("TPM_RC_RETRY"), "{error}");
 }
 
 /// Has each command of a derivation go wrong once, in each of these ways.
-fn each_command_once(actions: &[Action], hold: Duration, expected: fn(&TpmError) -> bool) {
+fn each_command_once(
+    backend: Backend,
+    actions: &[Action],
+    hold: Duration,
+    expected: impl Fn(&TpmError) -> bool,
+) {
     let tpm = Swtpm::builder().start().unwrap();
     for command in COMMANDS {
         for action in actions {
             let middle = Middle::before(&tpm, once(command, action.clone()));
             let start = Instant::now();
-            let result = derive(&middle.tcti(), hold);
+            let result = derive(backend, &middle.tcti(), hold);
             assert!(start.elapsed() < hold + Duration::from_secs(20));
             if command == cc::FLUSH_CONTEXT {
                 // The key is there and the root is gone, by the second try.
@@ -86,25 +106,31 @@ fn each_command_once(actions: &[Action], hold: Duration, expected: fn(&TpmError)
     }
 }
 
-#[test]
-fn a_connection_that_ends() {
-    each_command_once(&[Action::Close, Action::CloseAfter], LONG, |error| {
-        matches!(error, TpmError::Closed { .. })
-    });
+fn a_connection_that_ends(backend: Backend) {
+    let expected = |error: &TpmError| match backend {
+        Backend::Direct => matches!(error, TpmError::Closed { .. }),
+        // libtss2 does not tell an end from other errors.
+        Backend::Tss => error.to_string().ends_with(
+            ": can't talk to the TPM: input or output failed (libtss2, layer TCTI: 0xa000a)",
+        ),
+    };
+    let actions = [Action::Close, Action::CloseAfter];
+    each_command_once(backend, &actions, LONG, expected);
 }
 
-#[test]
-fn a_tpm_that_falls_silent() {
-    each_command_once(&[Action::Silence, Action::SilenceAfter], SHORT, |error| {
-        matches!(error, TpmError::Deadline { .. })
-    });
+fn a_tpm_that_falls_silent(backend: Backend) {
+    each_command_once(
+        backend,
+        &[Action::Silence, Action::SilenceAfter],
+        SHORT,
+        |error| matches!(error, TpmError::Deadline { .. }),
+    );
 }
 
-#[test]
-fn a_tpm_that_never_answers() {
+fn a_tpm_that_never_answers(backend: Backend) {
     let middle = Middle::alone(Action::Silence);
     let start = Instant::now();
-    let error = derive(&middle.tcti(), SHORT).unwrap_err();
+    let error = derive(backend, &middle.tcti(), SHORT).unwrap_err();
     assert!(start.elapsed() < Duration::from_secs(20));
     assert_eq!(
         error.to_string(),
@@ -112,15 +138,14 @@ fn a_tpm_that_never_answers() {
     );
 }
 
-#[test]
-fn no_tpm() {
+fn no_tpm(backend: Backend) {
     let directory = tempfile::tempdir().unwrap();
     let nowhere = directory.path().join("sock");
     let unix = format!("swtpm:path={}", nowhere.display());
     let device = format!("device:{}", nowhere.display());
     // Nobody listens where somebody was bound but never listened.
     for tcti in [unix.as_str(), &device, "swtpm:host=127.0.0.1,port=1"] {
-        let error = derive(tcti, LONG).unwrap_err();
+        let error = derive(backend, tcti, LONG).unwrap_err();
         assert_eq!(error.cause(), Cause::NoTpm, "{error}");
         assert!(error.to_string().contains(tcti), "{error}");
         let device = tcti.starts_with("device");
@@ -133,11 +158,10 @@ fn no_tpm() {
     }
 }
 
-#[test]
-fn slots_that_others_use_are_left_alone() {
+fn slots_that_others_use_are_left_alone(backend: Backend) {
     let tpm = Swtpm::builder().start().unwrap();
     // From here on it is known what the root key is called.
-    derive(&tpm.tcti(), LONG).unwrap();
+    derive(backend, &tpm.tcti(), LONG).unwrap();
     // An RSA or ECC key would do as well; this is a KEYEDHASH of another template.
     let mut others = hex::decode(concat!(
         "8002",
@@ -164,7 +188,7 @@ fn slots_that_others_use_are_left_alone() {
         let response = tpm.send(&others).unwrap();
         assert_eq!(&response[6..10], [0; 4], "{response:02x?}");
     }
-    let error = derive(&tpm.tcti(), SHORT).unwrap_err();
+    let error = derive(backend, &tpm.tcti(), SHORT).unwrap_err();
     assert_eq!(error.cause(), Cause::Busy);
     assert!(
         error.to_string().contains("TPM_RC_OBJECT_MEMORY"),
@@ -173,11 +197,10 @@ fn slots_that_others_use_are_left_alone() {
     assert_eq!(tpm.transient_handles().unwrap().len(), 3);
 }
 
-#[test]
-fn an_owner_who_has_a_password() {
+fn an_owner_who_has_a_password(backend: Backend) {
     let tpm = Swtpm::builder().start().unwrap();
     tpm.set_owner_auth(b"secret").unwrap();
-    let error = derive(&tpm.tcti(), LONG).unwrap_err();
+    let error = derive(backend, &tpm.tcti(), LONG).unwrap_err();
     assert_eq!(error.cause(), Cause::OwnerAuth);
     assert_eq!(
         error.to_string(),
@@ -186,11 +209,10 @@ fn an_owner_who_has_a_password() {
     );
 }
 
-#[test]
-fn an_owner_hierarchy_that_is_off() {
+fn an_owner_hierarchy_that_is_off(backend: Backend) {
     let tpm = Swtpm::builder().start().unwrap();
     tpm.disable_owner_hierarchy().unwrap();
-    let error = derive(&tpm.tcti(), LONG).unwrap_err();
+    let error = derive(backend, &tpm.tcti(), LONG).unwrap_err();
     assert_eq!(error.cause(), Cause::NoTpm);
     assert!(
         error.to_string().contains("TPM_RC_HIERARCHY (0x185)"),
@@ -199,10 +221,9 @@ fn an_owner_hierarchy_that_is_off() {
     assert!(error.hint().contains("firmware setup"));
 }
 
-#[test]
-fn a_tpm_that_nobody_started() {
+fn a_tpm_that_nobody_started(backend: Backend) {
     let tpm = Swtpm::builder().startup(false).start().unwrap();
-    let error = derive(&tpm.tcti(), LONG).unwrap_err();
+    let error = derive(backend, &tpm.tcti(), LONG).unwrap_err();
     assert_eq!(error.cause(), Cause::NoTpm);
     assert!(
         error.to_string().contains("TPM_RC_INITIALIZE (0x100)"),
@@ -210,40 +231,81 @@ fn a_tpm_that_nobody_started() {
     );
 }
 
-#[test]
-fn answers_that_are_none() {
+fn answers_that_are_none(backend: Backend) {
     let bytes = |text: &str| hex::decode(text.replace(' ', "")).unwrap();
-    for answer in [
-        "00000000000000000000",
-        "8001 00000009 00000000",
-        "8001 ffffffff 00000000",
-        "8001 00001001 00000000",
+    // The backends find fault with different things first.
+    for (answer, direct, tss) in [
+        (
+            "00000000000000000000",
+            "its size is impossible",
+            "it is too short (libtss2, layer SYS: 0x80013)",
+        ),
+        (
+            "8001 00000009 00000000",
+            "its size is impossible",
+            "it is too short (libtss2, layer SYS: 0x80013)",
+        ),
+        (
+            "8001 ffffffff 00000000",
+            "its size is impossible",
+            "it is too long (libtss2, layer SYS: 0x80012)",
+        ),
+        (
+            "8001 00001001 00000000",
+            "its size is impossible",
+            "it is too long (libtss2, layer SYS: 0x80012)",
+        ),
         // Success, and then nothing, too little, or too much.
-        "8001 0000000a 00000000",
-        "8002 00000012 00000000 80000000 00000000",
-        "8002 0000000e 00000000 80000000",
-        "8001 0000000b 00000000 00",
-        "00c4 0000000a 00000000",
+        (
+            "8001 0000000a 00000000",
+            "it has no handle",
+            "it is not understood (libtss2, layer SYS: 0x80007)",
+        ),
+        (
+            "8002 00000012 00000000 80000000 00000000",
+            "UnexpectedEnd",
+            "it is malformed (libtss2, layer SYS: 0x80011)",
+        ),
+        (
+            "8002 0000000e 00000000 80000000",
+            "UnexpectedEnd",
+            "it is malformed (libtss2, layer SYS: 0x80011)",
+        ),
+        (
+            "8001 0000000b 00000000 00",
+            "it has no handle",
+            "it is not understood (libtss2, layer SYS: 0x80007)",
+        ),
+        (
+            "00c4 0000000a 00000000",
+            "it has no handle",
+            "it is not understood (libtss2, layer SYS: 0x80001)",
+        ),
     ] {
         let middle = Middle::alone(Action::Raw(bytes(answer)));
-        let error = derive(&middle.tcti(), SHORT).unwrap_err();
+        let error = derive(backend, &middle.tcti(), SHORT).unwrap_err();
+        let expected = format!(
+            "TPM2_CreatePrimary: the answer is no TPM 2.0 response: {}",
+            backend.pick(direct, tss)
+        );
         assert!(
-            matches!(error, TpmError::Malformed { .. }),
+            error.to_string().starts_with(&expected),
             "{answer}: {error}"
         );
+        assert_eq!(error.cause(), Cause::Other);
     }
-    // TPM 1.2 says so in a header of its own.
+    // TPM 1.2 says so in a header of its own, which libtss2 does not know.
     let middle = Middle::alone(Action::Raw(bytes("00c4 0000000a 0000001e")));
-    let error = derive(&middle.tcti(), SHORT).unwrap_err();
-    assert!(error.hint().contains("TPM 1.2"), "{error}");
+    let error = derive(backend, &middle.tcti(), SHORT).unwrap_err();
+    let hint = backend.pick("this one speaks TPM 1.2", "make sure that a TPM 2.0 is");
+    assert!(error.hint().contains(hint), "{error}");
     // What Part 2 does not define is still told.
     let middle = Middle::alone(Action::Answer(0x0000_07FF));
-    let error = derive(&middle.tcti(), SHORT).unwrap_err();
+    let error = derive(backend, &middle.tcti(), SHORT).unwrap_err();
     assert!(error.to_string().contains("0x7ff"), "{error}");
 }
 
-#[test]
-fn an_hmac_that_is_none_leaves_nothing_loaded() {
+fn an_hmac_that_is_none_leaves_nothing_loaded(backend: Backend) {
     let tpm = Swtpm::builder().start().unwrap();
     for answer in [
         // 31 bytes, 33 bytes, none, sizes that lie.
@@ -264,18 +326,17 @@ fn an_hmac_that_is_none_leaves_nothing_loaded() {
     ] {
         let answer = hex::decode(answer.replace(' ', "")).unwrap();
         let middle = Middle::before(&tpm, once(cc::HMAC, Action::Instead(answer)));
-        let error = derive(&middle.tcti(), LONG).unwrap_err();
+        let error = derive(backend, &middle.tcti(), LONG).unwrap_err();
         assert!(matches!(error, TpmError::Malformed { .. }), "{error}");
         assert_no_handles(&tpm);
     }
 }
 
-#[test]
-fn a_root_that_is_another_object_is_flushed_and_not_used() {
+fn a_root_that_is_another_object_is_flushed_and_not_used(backend: Backend) {
     let tpm = Swtpm::builder().start().unwrap();
     // What the TPM makes of our template, but with another byte in it.
     let honest = Middle::before(&tpm, |_, _| Action::Pass);
-    derive(&honest.tcti(), LONG).unwrap();
+    derive(backend, &honest.tcti(), LONG).unwrap();
     let command = hex::decode(concat!(
         "8002",
         "00000054",
@@ -312,7 +373,9 @@ fn a_root_that_is_another_object_is_flushed_and_not_used() {
         let mut forged = response.clone();
         forged[place] ^= 0x80;
         let middle = Middle::before(&tpm, once(cc::CREATE_PRIMARY, Action::Instead(forged)));
-        let error = derive(&middle.tcti(), LONG).unwrap_err();
+        let error = derive(backend, &middle.tcti(), LONG).unwrap_err();
+        // ESYS looks at the Name, and so at both.
+        let what = backend.pick(what, "it is malformed (libtss2, layer ESYS: 0x70011)");
         assert!(error.to_string().contains(what), "{error}");
         assert_no_handles(&tpm);
     }

@@ -2,14 +2,23 @@
 //! The right keys: the oracle's, the golden ones, over every transport.
 
 use tdk_simulator::{Endpoint, Swtpm};
-use tdk_tests::assert_no_handles;
+use tdk_tests::backend::Backend;
 use tdk_tests::middle::{Action, Middle, cc};
 use tdk_tests::random::Random;
-use tdk_tests::{golden, oracle};
+use tdk_tests::{assert_no_handles, golden, oracle, over_both_backends};
 use tpm_derived_keys::KeyInfo;
 use tpm_derived_keys::identity::{Kind, Realm, Subject};
 use tpm_derived_keys::request::Request;
-use tpm_derived_keys::tpm::{Direct, Patience, RootKey, Tpm};
+use tpm_derived_keys::tpm::{Patience, RootKey, Tpm};
+
+over_both_backends!(
+    hundreds_of_random_requests_give_the_oracles_keys,
+    golden_keys,
+    tcp_and_unix_socket_lead_to_the_same_keys,
+    a_restart_changes_nothing_and_another_tpm_everything,
+    a_tpm_without_tpm2_hmac_gives_the_same_keys,
+    many_keys_of_one_identity_cost_one_operation,
+);
 
 /// The key that the library makes for the oracle's request.
 fn key<T: Tpm>(root: &mut RootKey<'_, T>, asked: &oracle::Request) -> Vec<u8> {
@@ -35,24 +44,23 @@ fn key<T: Tpm>(root: &mut RootKey<'_, T>, asked: &oracle::Request) -> Vec<u8> {
     payload.as_bytes().to_vec()
 }
 
-fn connect(tcti: &str) -> Direct {
-    Direct::open(&tcti.parse().unwrap(), &Patience::default()).unwrap()
+fn connect(backend: Backend, tcti: &str) -> Box<dyn Tpm> {
+    backend.open(tcti, &Patience::default()).unwrap()
 }
 
-fn keys(tcti: &str, requests: &[oracle::Request]) -> Vec<Vec<u8>> {
-    let mut tpm = connect(tcti);
+fn keys(backend: Backend, tcti: &str, requests: &[oracle::Request]) -> Vec<Vec<u8>> {
+    let mut tpm = connect(backend, tcti);
     let mut root = RootKey::create(&mut tpm).unwrap();
     let keys = requests.iter().map(|asked| key(&mut root, asked)).collect();
     root.flush().unwrap();
     keys
 }
 
-#[test]
-fn hundreds_of_random_requests_give_the_oracles_keys() {
+fn hundreds_of_random_requests_give_the_oracles_keys(backend: Backend) {
     let tpm = Swtpm::builder().start().unwrap();
     let mut random = Random::new(20);
     let requests: Vec<_> = (0..400).map(|_| random.request()).collect();
-    let ours = keys(&tpm.tcti(), &requests);
+    let ours = keys(backend, &tpm.tcti(), &requests);
     let theirs = oracle::derive(&tpm.tcti(), &requests);
     for ((ours, theirs), request) in ours.iter().zip(theirs).zip(&requests) {
         assert_eq!(ours, &theirs.unwrap(), "{request:?}");
@@ -66,11 +74,10 @@ fn hundreds_of_random_requests_give_the_oracles_keys() {
     assert_no_handles(&tpm);
 }
 
-#[test]
-fn golden_keys() {
+fn golden_keys(backend: Backend) {
     let tpm = golden::tpm();
-    let mut direct = connect(&tpm.tcti());
-    let mut root = RootKey::create(&mut direct).unwrap();
+    let mut connected = connect(backend, &tpm.tcti());
+    let mut root = RootKey::create(&mut connected).unwrap();
     assert_eq!(root.name().to_string(), golden::root());
     for entry in golden::entries() {
         assert_eq!(key(&mut root, &entry.request), entry.okm, "{entry:?}");
@@ -88,8 +95,7 @@ fn golden_keys_of_the_oracle() {
     }
 }
 
-#[test]
-fn tcp_and_unix_socket_lead_to_the_same_keys() {
+fn tcp_and_unix_socket_lead_to_the_same_keys(backend: Backend) {
     let unix = Swtpm::builder().start().unwrap();
     let tcp = Swtpm::builder()
         .state(tdk_simulator::StateSource::CopyOf(unix.state_dir().into()))
@@ -98,45 +104,45 @@ fn tcp_and_unix_socket_lead_to_the_same_keys() {
         .unwrap();
     let mut random = Random::new(4);
     let requests: Vec<_> = (0..10).map(|_| random.request()).collect();
-    assert_eq!(keys(&unix.tcti(), &requests), keys(&tcp.tcti(), &requests));
+    assert_eq!(
+        keys(backend, &unix.tcti(), &requests),
+        keys(backend, &tcp.tcti(), &requests)
+    );
 }
 
-#[test]
-fn a_restart_changes_nothing_and_another_tpm_everything() {
+fn a_restart_changes_nothing_and_another_tpm_everything(backend: Backend) {
     let mut tpm = Swtpm::builder().start().unwrap();
     let request = [oracle::Request::user("x", "32 id", 0, "")];
-    let before = keys(&tpm.tcti(), &request);
+    let before = keys(backend, &tpm.tcti(), &request);
     tpm.restart().unwrap();
-    assert_eq!(keys(&tpm.tcti(), &request), before);
+    assert_eq!(keys(backend, &tpm.tcti(), &request), before);
     let other = Swtpm::builder().start().unwrap();
-    assert_ne!(keys(&other.tcti(), &request), before);
+    assert_ne!(keys(backend, &other.tcti(), &request), before);
     tpm.clear_owner().unwrap();
-    assert_ne!(keys(&tpm.tcti(), &request), before);
+    assert_ne!(keys(backend, &tpm.tcti(), &request), before);
 }
 
-#[test]
-fn a_tpm_without_tpm2_hmac_gives_the_same_keys() {
+fn a_tpm_without_tpm2_hmac_gives_the_same_keys(backend: Backend) {
     let tpm = Swtpm::builder().start().unwrap();
     let request = [oracle::Request::user("x", "32 id", 0, "")];
-    let with = keys(&tpm.tcti(), &request);
+    let with = keys(backend, &tpm.tcti(), &request);
     // As the TPM itself says it, and as the kernel's resource manager does.
     for code in [0x143, 0x000B_0143] {
         let without = Middle::before(&tpm, move |command, _| match command {
             cc::HMAC => Action::Answer(code),
             _ => Action::Pass,
         });
-        assert_eq!(keys(&without.tcti(), &request), with);
+        assert_eq!(keys(backend, &without.tcti(), &request), with);
         assert!(without.seen().contains(&cc::SIGN));
     }
     assert_no_handles(&tpm);
 }
 
-#[test]
-fn many_keys_of_one_identity_cost_one_operation() {
+fn many_keys_of_one_identity_cost_one_operation(backend: Backend) {
     let tpm = Swtpm::builder().start().unwrap();
     let middle = Middle::before(&tpm, |_, _| Action::Pass);
-    let mut direct = connect(&middle.tcti());
-    let mut root = RootKey::create(&mut direct).unwrap();
+    let mut connected = connect(backend, &middle.tcti());
+    let mut root = RootKey::create(&mut connected).unwrap();
     let request = |n: u32| {
         let description = format!("tpm2:derived:{n}");
         Request::parse(b"user", description.as_bytes(), b"32 id").unwrap()
@@ -151,7 +157,7 @@ fn many_keys_of_one_identity_cost_one_operation() {
     let identity_key = root.identity_key(&identity.digest()).unwrap();
     root.flush().unwrap();
     // A software TPM serves one connection at a time.
-    drop(direct);
+    drop(connected);
     for n in 0..100 {
         let okm = identity_key.expand(&KeyInfo::from(&request(n)));
         let alone = oracle::Request::user(&n.to_string(), "32 id", 0, "");

@@ -1,0 +1,292 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! Single commands by ESYS, the Enhanced System API, each with a time limit.
+
+use std::ffi::CString;
+use std::io;
+use std::net::TcpStream;
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use tpm_derived_keys::IdentityKey;
+use tpm_derived_keys::identity::IdentityDigest;
+use tpm_derived_keys::tpm::{Connection, Created, Failed, Found, Name, Place, Wire};
+use tss_esapi::attributes::ObjectAttributesBuilder;
+use tss_esapi::constants::tss::{TPM2_RH_NULL, TPM2_ST_HASHCHECK};
+use tss_esapi::interface_types::algorithm::{HashingAlgorithm, PublicAlgorithm};
+use tss_esapi::structures::{
+    CapabilityData, Digest, HmacScheme, KeyedHashScheme, MaxBuffer, Public, PublicBuilder,
+    PublicKeyedHashParameters, SignatureScheme,
+};
+use tss_esapi::traits::Marshall;
+use tss_esapi::tss2_esys::{TPM2B_DIGEST, TPM2B_PUBLIC, TPMT_SIG_SCHEME, TPMT_TK_HASHCHECK};
+use zeroize::{Zeroize, Zeroizing};
+
+use crate::TssTcti;
+use crate::code;
+use crate::ffi::{Code, Esys, hmac_of};
+
+/// A connection of [`Tss`](crate::Tss).
+///
+/// libtss2 waits for a TPM as long as it takes: few of its TCTIs heed a time
+/// limit. So it does so in a thread of its own, and whoever has waited long
+/// enough leaves that thread behind.
+#[derive(Debug)]
+pub struct EsysThread {
+    jobs: Option<Sender<Job>>,
+    /// Ends when libtss2 has closed the connection.
+    closed: Receiver<()>,
+    is_device: bool,
+    /// A command has been sent and not been answered.
+    waiting: bool,
+    until: Instant,
+}
+
+type Job = Box<dyn FnOnce(&mut Esys) + Send>;
+
+/// Secret bytes which stay in one place while they are passed on.
+type Secret = Box<Zeroizing<[u8; 32]>>;
+
+impl EsysThread {
+    fn start(tcti: CString, until: Instant) -> io::Result<(Self, Result<(), Code>)> {
+        let (jobs, work) = mpsc::channel::<Job>();
+        let (opened, is_open) = mpsc::channel();
+        let (open_end, closed) = mpsc::channel();
+        thread::Builder::new()
+            .name("libtss2".into())
+            .spawn(move || {
+                let _open_end = open_end;
+                match Esys::open(&tcti) {
+                    Ok(mut esys) => {
+                        if opened.send(Ok(())).is_ok() {
+                            for job in work {
+                                job(&mut esys);
+                            }
+                        }
+                    }
+                    Err(code) => {
+                        let _ = opened.send(Err(code));
+                    }
+                }
+            })?;
+        let this = Self {
+            jobs: Some(jobs),
+            closed,
+            is_device: false,
+            waiting: false,
+            until,
+        };
+        match is_open.recv_timeout(left(until)) {
+            Ok(result) => Ok((this, result)),
+            Err(_) => Err(io::ErrorKind::TimedOut.into()),
+        }
+    }
+
+    /// Has the thread do something, and waits for the result.
+    fn ask<T: Send + 'static>(
+        &mut self,
+        until: Instant,
+        job: impl FnOnce(&mut Esys) -> Result<T, Code> + Send + 'static,
+    ) -> Result<T, Failed> {
+        self.until = until;
+        self.waiting = true;
+        let (sender, receiver) = mpsc::channel();
+        let job = Box::new(move |esys: &mut Esys| {
+            let _ = sender.send(job(esys));
+        });
+        if let Some(jobs) = &self.jobs {
+            // If there is nobody, nobody answers.
+            let _ = jobs.send(job);
+        }
+        let result = receiver
+            .recv_timeout(left(until))
+            .map_err(|error| match error {
+                RecvTimeoutError::Timeout => Failed::Connection(io::ErrorKind::TimedOut.into()),
+                RecvTimeoutError::Disconnected => {
+                    Failed::Connection(io::Error::other("libtss2's thread has ended"))
+                }
+            })?;
+        self.waiting = false;
+        result.map_err(code::failed)
+    }
+}
+
+impl Drop for EsysThread {
+    fn drop(&mut self) {
+        drop(self.jobs.take());
+        // So that whoever comes next finds the connection closed.
+        if !self.waiting {
+            let _ = self.closed.recv_timeout(left(self.until));
+        }
+    }
+}
+
+fn left(until: Instant) -> Duration {
+    until.saturating_duration_since(Instant::now())
+}
+
+/// Makes sure that something is there, in a way that tells more of what is not
+/// than libtss2 does.
+fn probe(tcti: &TssTcti, until: Instant) -> io::Result<()> {
+    match tcti {
+        TssTcti::Plain(tcti) => Wire::open(tcti, until).map(drop),
+        TssTcti::Mssim(address) => {
+            let left = left(until).max(Duration::from_millis(1));
+            TcpStream::connect_timeout(address, left).map(drop)
+        }
+        TssTcti::Pcap(inner) => probe(inner, until),
+        TssTcti::Tabrmd { .. } | TssTcti::Cmd(_) | TssTcti::Libtpms(_) => Ok(()),
+    }
+}
+
+impl Connection for EsysThread {
+    type Place = TssTcti;
+
+    fn open(place: &TssTcti, until: Instant) -> io::Result<Self> {
+        probe(place, until)?;
+        let tcti = CString::new(place.to_string())?;
+        match Self::start(tcti, until)? {
+            (mut this, Ok(())) => {
+                this.is_device = place.chip().starts_with("device:");
+                Ok(this)
+            }
+            (_, Err(code)) => Err(code::not_open(code, place.package())),
+        }
+    }
+
+    fn is_stuck(&self) -> bool {
+        self.is_device && self.waiting
+    }
+
+    fn create_primary(&mut self, until: Instant) -> Result<Created, Failed> {
+        let template = template().map_err(ours)?;
+        self.ask(until, move |esys| {
+            let (object, public, name) = esys.create_primary(&template)?;
+            let name = name.name.get(..usize::from(name.size));
+            Ok(Created::new(
+                object,
+                &public_area(&public),
+                name.unwrap_or_default(),
+            ))
+        })
+    }
+
+    fn hmac(
+        &mut self,
+        object: u32,
+        digest: &IdentityDigest,
+        until: Instant,
+    ) -> Result<IdentityKey, Failed> {
+        let buffer = MaxBuffer::try_from(&digest.as_bytes()[..]).map_err(ours)?;
+        let secret = self.ask(until, move |esys| {
+            let mut hmac = esys.hmac(object, &buffer.into())?;
+            let size = usize::from(hmac.size);
+            Ok(hmac.buffer.get_mut(..size).and_then(take_secret))
+        })?;
+        identity_key(secret)
+    }
+
+    fn sign(
+        &mut self,
+        object: u32,
+        digest: &IdentityDigest,
+        until: Instant,
+    ) -> Result<IdentityKey, Failed> {
+        let digest = Digest::try_from(&digest.as_bytes()[..]).map_err(ours)?;
+        let scheme = SignatureScheme::Hmac {
+            hmac_scheme: HmacScheme::new(HashingAlgorithm::Sha256),
+        };
+        let no_ticket = TPMT_TK_HASHCHECK {
+            tag: TPM2_ST_HASHCHECK,
+            hierarchy: TPM2_RH_NULL,
+            digest: TPM2B_DIGEST::default(),
+        };
+        let secret = self.ask(until, move |esys| {
+            let scheme = TPMT_SIG_SCHEME::from(scheme);
+            let mut signature = esys.sign(object, &digest.into(), &scheme, &no_ticket)?;
+            Ok(hmac_of(&mut signature).and_then(|hmac| take_secret(hmac)))
+        })?;
+        identity_key(secret)
+    }
+
+    fn flush_context(&mut self, object: u32, until: Instant) -> Result<(), Failed> {
+        self.ask(until, move |esys| esys.flush_context(object))
+    }
+
+    fn transient_handles(&mut self, until: Instant) -> Result<Vec<u32>, Failed> {
+        let data = self.ask(until, |esys| {
+            Ok(CapabilityData::try_from(*esys.transient_handles()?))
+        })?;
+        match data {
+            Ok(CapabilityData::Handles(handles)) => {
+                Ok(handles.iter().map(|&handle| handle.into()).collect())
+            }
+            _ => Err(Failed::Malformed(
+                "it is about another capability than asked for".into(),
+            )),
+        }
+    }
+
+    fn read_public(&mut self, handle: u32, until: Instant) -> Result<Option<Found>, Failed> {
+        self.ask(until, move |esys| {
+            let object = esys.object(handle)?;
+            let public_area = public_area(&*esys.read_public(object)?);
+            Ok(Name::of_root(&public_area).map(|name| Found { object, name }))
+        })
+    }
+}
+
+/// The template of section 1 of `docs/derivation.md`.
+fn template() -> tss_esapi::Result<TPM2B_PUBLIC> {
+    let attributes = ObjectAttributesBuilder::new()
+        .with_fixed_tpm(true)
+        .with_fixed_parent(true)
+        .with_sensitive_data_origin(true)
+        .with_user_with_auth(true)
+        .with_no_da(true)
+        .with_sign_encrypt(true)
+        .build()?;
+    let scheme = KeyedHashScheme::Hmac {
+        hmac_scheme: HmacScheme::new(HashingAlgorithm::Sha256),
+    };
+    PublicBuilder::new()
+        .with_public_algorithm(PublicAlgorithm::KeyedHash)
+        .with_name_hashing_algorithm(HashingAlgorithm::Sha256)
+        .with_object_attributes(attributes)
+        .with_keyed_hash_parameters(PublicKeyedHashParameters::new(scheme))
+        .with_keyed_hash_unique_identifier(Digest::try_from(&b"tpm-derived-keys v1"[..])?)
+        .build()?
+        .try_into()
+}
+
+/// A public area as the TPM wrote it; nothing for one that is not even known.
+fn public_area(public: &TPM2B_PUBLIC) -> Vec<u8> {
+    Public::try_from(*public)
+        .and_then(|public| public.marshall())
+        .unwrap_or_default()
+}
+
+/// Takes 32 secret bytes and leaves nothing behind.
+fn take_secret(bytes: &mut [u8]) -> Option<Secret> {
+    let mut secret = Secret::default();
+    let fits = bytes.len() == secret.len();
+    if fits {
+        secret.copy_from_slice(bytes);
+    }
+    bytes.zeroize();
+    fits.then_some(secret)
+}
+
+fn identity_key(secret: Option<Secret>) -> Result<IdentityKey, Failed> {
+    match secret {
+        // A copy, so that the box is wiped.
+        Some(secret) => Ok(IdentityKey::new(Zeroizing::clone(&secret))),
+        None => Err(Failed::Malformed(
+            "it does not hold an HMAC of 32 bytes".into(),
+        )),
+    }
+}
+
+fn ours(error: tss_esapi::Error) -> Failed {
+    Failed::Malformed(format!("can't send: {error}"))
+}

@@ -1,0 +1,302 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! The calls into libtss2. The only module of this crate with `unsafe` code.
+//!
+//! tss-esapi has a safe `Context`, but it can't be had for every TPM: it opens
+//! what a `TctiNameConf` names, which knows four kinds of TCTI (neither cmd nor
+//! pcap) and reads `swtpm:path=SOCKET` as port 2321 of this machine. There is no
+//! way to give it a string, nor a TCTI context. So the calls are made here, with
+//! its types and its bindings, and as few of them as a derivation needs.
+//!
+//! What each of them relies on:
+//!
+//! - `context` and `tcti` are what libtss2 gave for them, and are given back
+//!   once, by `drop`. Neither leaves this module.
+//! - They are used by one thread at a time: [`Esys`] holds raw pointers, which
+//!   are neither `Send` nor `Sync`, and every call takes `&mut self`.
+//! - What goes in is borrowed for the call: ESYS copies what it keeps.
+//! - What comes out is a pointer that the callee sets when it returns 0, to
+//!   memory of its own, which is ours from then on: [`Owned`].
+#![allow(unsafe_code)]
+
+use std::env;
+use std::ffi::CStr;
+use std::fs;
+use std::ops::{Deref, DerefMut};
+use std::ptr::{NonNull, null_mut};
+
+use tss_esapi::constants::tss::{
+    TPM2_ALG_HMAC, TPM2_ALG_SHA256, TPM2_CAP_HANDLES, TPM2_TRANSIENT_FIRST,
+};
+use tss_esapi::tss2_esys::{
+    ESYS_CONTEXT, ESYS_TR, ESYS_TR_NONE, ESYS_TR_PASSWORD, ESYS_TR_RH_OWNER, Esys_CreatePrimary,
+    Esys_Finalize, Esys_FlushContext, Esys_Free, Esys_GetCapability, Esys_HMAC, Esys_Initialize,
+    Esys_ReadPublic, Esys_Sign, Esys_TR_FromTPMPublic, Esys_TR_GetName, TPM2B_DATA, TPM2B_DIGEST,
+    TPM2B_MAX_BUFFER, TPM2B_NAME, TPM2B_PUBLIC, TPM2B_SENSITIVE_CREATE, TPML_PCR_SELECTION,
+    TPMS_CAPABILITY_DATA, TPMT_SIG_SCHEME, TPMT_SIGNATURE, TPMT_TK_HASHCHECK, TSS2_RC,
+    TSS2_TCTI_CONTEXT, Tss2_TctiLdr_Finalize, Tss2_TctiLdr_Initialize,
+};
+
+/// A response code other than 0, of whatever layer.
+pub(crate) type Code = u32;
+
+fn check(code: TSS2_RC) -> Result<(), Code> {
+    if code == 0 { Ok(()) } else { Err(code) }
+}
+
+/// An ESYS context over a TCTI.
+pub(crate) struct Esys {
+    tcti: *mut TSS2_TCTI_CONTEXT,
+    context: *mut ESYS_CONTEXT,
+}
+
+impl Esys {
+    /// Connects to the TPM that the string names to tctildr(7).
+    pub(crate) fn open(tcti: &CStr) -> Result<Self, Code> {
+        let mut esys = Self {
+            tcti: null_mut(),
+            context: null_mut(),
+        };
+        // SAFETY: the string ends with a 0 and outlives the call; the pointer
+        // that is set is `esys`'s own. libtss2 loads a library whose name it
+        // makes of what stands before the colon, which is one of TssTcti's.
+        check(unsafe { Tss2_TctiLdr_Initialize(tcti.as_ptr(), &raw mut esys.tcti) })?;
+        // SAFETY: the TCTI context is live and stays so until `drop`, which ends
+        // the ESYS context first; no version asks for any.
+        check(unsafe { Esys_Initialize(&raw mut esys.context, esys.tcti, null_mut()) })?;
+        Ok(esys)
+    }
+
+    /// TPM2_CreatePrimary under the owner hierarchy: the object, its public area
+    /// and its Name.
+    pub(crate) fn create_primary(
+        &mut self,
+        template: &TPM2B_PUBLIC,
+    ) -> Result<(ESYS_TR, Owned<TPM2B_PUBLIC>, Owned<TPM2B_NAME>), Code> {
+        let nothing = TPM2B_SENSITIVE_CREATE::default();
+        let (no_data, no_pcrs) = (TPM2B_DATA::default(), TPML_PCR_SELECTION::default());
+        let (mut object, mut public) = (ESYS_TR_NONE, null_mut());
+        // SAFETY: see the head of the module; what is null is not wanted.
+        check(unsafe {
+            Esys_CreatePrimary(
+                self.context,
+                ESYS_TR_RH_OWNER,
+                ESYS_TR_PASSWORD,
+                ESYS_TR_NONE,
+                ESYS_TR_NONE,
+                &raw const nothing,
+                template,
+                &raw const no_data,
+                &raw const no_pcrs,
+                &raw mut object,
+                &raw mut public,
+                null_mut(),
+                null_mut(),
+                null_mut(),
+            )
+        })?;
+        let public = Owned::new(public)?;
+        Ok((object, public, self.name(object)?))
+    }
+
+    /// TPM2_HMAC with SHA-256. What it gives is secret.
+    pub(crate) fn hmac(
+        &mut self,
+        object: ESYS_TR,
+        buffer: &TPM2B_MAX_BUFFER,
+    ) -> Result<Owned<TPM2B_DIGEST>, Code> {
+        let mut digest = null_mut();
+        // SAFETY: see the head of the module.
+        check(unsafe {
+            Esys_HMAC(
+                self.context,
+                object,
+                ESYS_TR_PASSWORD,
+                ESYS_TR_NONE,
+                ESYS_TR_NONE,
+                buffer,
+                TPM2_ALG_SHA256,
+                &raw mut digest,
+            )
+        })?;
+        Owned::new(digest)
+    }
+
+    /// TPM2_Sign. What it gives is secret when it is an HMAC.
+    pub(crate) fn sign(
+        &mut self,
+        object: ESYS_TR,
+        digest: &TPM2B_DIGEST,
+        scheme: &TPMT_SIG_SCHEME,
+        ticket: &TPMT_TK_HASHCHECK,
+    ) -> Result<Owned<TPMT_SIGNATURE>, Code> {
+        let mut signature = null_mut();
+        // SAFETY: see the head of the module.
+        check(unsafe {
+            Esys_Sign(
+                self.context,
+                object,
+                ESYS_TR_PASSWORD,
+                ESYS_TR_NONE,
+                ESYS_TR_NONE,
+                digest,
+                scheme,
+                ticket,
+                &raw mut signature,
+            )
+        })?;
+        Owned::new(signature)
+    }
+
+    /// TPM2_FlushContext.
+    pub(crate) fn flush_context(&mut self, object: ESYS_TR) -> Result<(), Code> {
+        // SAFETY: see the head of the module.
+        check(unsafe { Esys_FlushContext(self.context, object) })
+    }
+
+    /// TPM2_GetCapability: the handles of transient objects.
+    pub(crate) fn transient_handles(&mut self) -> Result<Owned<TPMS_CAPABILITY_DATA>, Code> {
+        let mut data = null_mut();
+        // SAFETY: see the head of the module; moreData is not wanted.
+        check(unsafe {
+            Esys_GetCapability(
+                self.context,
+                ESYS_TR_NONE,
+                ESYS_TR_NONE,
+                ESYS_TR_NONE,
+                TPM2_CAP_HANDLES,
+                TPM2_TRANSIENT_FIRST,
+                64,
+                null_mut(),
+                &raw mut data,
+            )
+        })?;
+        Owned::new(data)
+    }
+
+    /// Takes up an object that is loaded already. ESYS reads its public area for
+    /// that (TPM2_ReadPublic).
+    pub(crate) fn object(&mut self, handle: u32) -> Result<ESYS_TR, Code> {
+        let mut object = ESYS_TR_NONE;
+        // SAFETY: see the head of the module.
+        check(unsafe {
+            Esys_TR_FromTPMPublic(
+                self.context,
+                handle,
+                ESYS_TR_NONE,
+                ESYS_TR_NONE,
+                ESYS_TR_NONE,
+                &raw mut object,
+            )
+        })?;
+        Ok(object)
+    }
+
+    /// TPM2_ReadPublic.
+    pub(crate) fn read_public(&mut self, object: ESYS_TR) -> Result<Owned<TPM2B_PUBLIC>, Code> {
+        let mut public = null_mut();
+        // SAFETY: see the head of the module; what is null is not wanted.
+        check(unsafe {
+            Esys_ReadPublic(
+                self.context,
+                object,
+                ESYS_TR_NONE,
+                ESYS_TR_NONE,
+                ESYS_TR_NONE,
+                &raw mut public,
+                null_mut(),
+                null_mut(),
+            )
+        })?;
+        Owned::new(public)
+    }
+
+    /// The Name of an object, as ESYS knows it. The TPM is not asked.
+    fn name(&mut self, object: ESYS_TR) -> Result<Owned<TPM2B_NAME>, Code> {
+        let mut name = null_mut();
+        // SAFETY: see the head of the module.
+        check(unsafe { Esys_TR_GetName(self.context, object, &raw mut name) })?;
+        Owned::new(name)
+    }
+}
+
+impl Drop for Esys {
+    fn drop(&mut self) {
+        // `open` may not have got as far.
+        if !self.context.is_null() {
+            // SAFETY: it is given back once.
+            unsafe { Esys_Finalize(&raw mut self.context) }
+        }
+        if !self.tcti.is_null() {
+            // SAFETY: it is given back once, and the context, which used it, is
+            // gone.
+            unsafe { Tss2_TctiLdr_Finalize(&raw mut self.tcti) }
+        }
+    }
+}
+
+/// Something that libtss2 allocated and left to us.
+pub(crate) struct Owned<T>(NonNull<T>);
+
+impl<T> Owned<T> {
+    fn new(pointer: *mut T) -> Result<Self, Code> {
+        /// TSS2_ESYS_RC_GENERAL_FAILURE.
+        const GENERAL_FAILURE: Code = 0x0007_0001;
+        NonNull::new(pointer).map(Self).ok_or(GENERAL_FAILURE)
+    }
+}
+
+impl<T> Deref for Owned<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        // SAFETY: it points to an initialised T (ESYS allocates it zeroed and
+        // fills it in), which nobody else has.
+        unsafe { self.0.as_ref() }
+    }
+}
+
+impl<T> DerefMut for Owned<T> {
+    fn deref_mut(&mut self) -> &mut T {
+        // SAFETY: as for `deref`.
+        unsafe { self.0.as_mut() }
+    }
+}
+
+impl<T> Drop for Owned<T> {
+    fn drop(&mut self) {
+        // SAFETY: libtss2 allocated it, and it is freed once. No T has anything
+        // to drop.
+        unsafe { Esys_Free(self.0.as_ptr().cast()) }
+    }
+}
+
+/// The bytes of a signature that is an HMAC with SHA-256, to read and to wipe.
+pub(crate) fn hmac_of(signature: &mut TPMT_SIGNATURE) -> Option<&mut [u8; 32]> {
+    if signature.sigAlg != TPM2_ALG_HMAC {
+        return None;
+    }
+    // SAFETY: sigAlg says which member of the union it is; any bytes are a
+    // TPMT_HA.
+    let hmac = unsafe { &mut signature.signature.hmac };
+    if hmac.hashAlg != TPM2_ALG_SHA256 {
+        return None;
+    }
+    // SAFETY: hashAlg says which member of the union it is; any bytes are a
+    // digest.
+    Some(unsafe { &mut hmac.digest.sha256 })
+}
+
+/// Keeps libtss2 from writing to standard error, unless the environment says
+/// what it is to write (`TSS2_LOG`): errors are told by whoever called.
+///
+/// To be called first of all in a program: it does nothing when there is a second
+/// thread, which could be reading the environment.
+pub fn quiet() {
+    const VARIABLE: &str = "TSS2_LOG";
+    let alone = || fs::read_dir("/proc/self/task").is_ok_and(|threads| threads.count() == 1);
+    if env::var_os(VARIABLE).is_none() && alone() {
+        // SAFETY: nobody else may use the environment meanwhile. There is nobody
+        // else: this is the only thread, and it is here.
+        unsafe { env::set_var(VARIABLE, "all+NONE") }
+    }
+}
