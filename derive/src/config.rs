@@ -259,6 +259,10 @@ mod tests {
                 "tcti = \"swtpm\"\n",
                 "FILE:1:8: TCTI 'swtpm': write swtpm:path=SOCKET",
             ),
+            (
+                "tcti = \"tabrmd:\"\n",
+                "FILE:1:8: TCTI 'tabrmd:': tabrmd is spoken by libtss2 only",
+            ),
             ("tcti = 7\n", "FILE:1:8: invalid type"),
             (
                 "deadline_seconds = 0\n",

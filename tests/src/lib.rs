@@ -7,12 +7,14 @@
 // This crate is for tests only.
 #![allow(clippy::unwrap_used, clippy::missing_errors_doc)]
 
+pub mod abrmd;
 pub mod backend;
 pub mod golden;
 pub mod guest;
 pub mod impostors;
 pub mod live;
 pub mod middle;
+pub mod mssim;
 pub mod oracle;
 pub mod programs;
 pub mod random;

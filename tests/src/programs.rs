@@ -57,7 +57,10 @@ pub fn tdk_sim() -> PathBuf {
 
 /// The operator's command.
 pub fn tdk() -> Command {
-    Command::new(tdk_file())
+    let mut command = Command::new(tdk_file());
+    // Set for tests, not for users.
+    command.env_remove("TSS2_LOG");
+    command
 }
 
 /// The file that it is.

@@ -8,21 +8,20 @@
 use std::fs::File;
 use std::io::Write;
 use std::os::fd::AsFd;
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use tpm_derived_keys::config::Config;
-use tpm_derived_keys::tpm::{Direct, Tcti};
 
 mod derive;
 mod error;
 mod format;
+mod place;
 mod request;
 mod root;
 mod words;
 
 use error::Error;
+use place::Place;
 
 /// Makes and inspects TPM-derived keys by hand
 ///
@@ -43,44 +42,6 @@ enum Command {
     Derive(derive::Derive),
     Request(request::Request),
     Root(root::Root),
-}
-
-/// Which TPM, and which configuration.
-#[derive(clap::Args)]
-#[command(next_help_heading = "Where")]
-struct Place {
-    /// Where the TPM is, instead of where the configuration says: device:PATH, swtpm:path=SOCKET or
-    /// swtpm:host=ADDRESS,port=NUMBER
-    #[arg(long, global = true, value_name = "STRING", allow_hyphen_values = true)]
-    tcti: Option<String>,
-
-    /// The configuration, instead of /etc/tdk/config.toml
-    #[arg(long, global = true, value_name = "FILE", allow_hyphen_values = true)]
-    config: Option<PathBuf>,
-}
-
-impl Place {
-    /// Whether any of it was said.
-    fn is_given(&self) -> bool {
-        self.tcti.is_some() || self.config.is_some()
-    }
-
-    fn config(&self) -> Result<Config, Error> {
-        Ok(Config::load(self.config.as_deref())?)
-    }
-
-    fn tcti(&self) -> Result<Tcti, Error> {
-        match &self.tcti {
-            Some(text) => Ok(text.parse()?),
-            None => Ok(self.config()?.tcti()),
-        }
-    }
-
-    /// Connects to the TPM.
-    fn open(&self) -> Result<Direct, Error> {
-        let patience = self.config()?.patience();
-        Ok(Direct::open(&self.tcti()?, &patience)?)
-    }
 }
 
 fn main() -> ExitCode {

@@ -85,7 +85,7 @@ impl Request {
     pub(crate) fn run(&self, place: &Place) -> Result<(), Error> {
         if place.is_given() {
             let what = "request asks the kernel, whose callout has its own configuration: \
-                        leave out --tcti and --config";
+                        leave out --tcti, --backend and --config";
             return Err(Error::Usage(what.into()));
         }
         if let Some(number @ 1..=2) = self.fd {

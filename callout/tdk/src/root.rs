@@ -12,20 +12,25 @@ use crate::{Place, print};
 /// As long as it stays the same, so do all derived keys.
 #[derive(clap::Args)]
 pub(crate) struct Root {
-    /// Print a JSON object with the Name and where the TPM is
+    /// Print a JSON object with the Name, where the TPM is and who speaks to it
     #[arg(long)]
     json: bool,
 }
 
 impl Root {
     pub(crate) fn run(&self, place: &Place) -> Result<(), Error> {
-        let tcti = place.tcti()?.to_string();
+        let way = place.way()?;
         let mut tpm = place.open()?;
         let root = RootKey::create(&mut tpm)?;
         let name = root.name().to_string();
         root.flush()?;
         let text = if self.json {
-            format!("{:#}\n", json!({ "name": name, "tcti": tcti }))
+            let json = json!({
+                "backend": way.backend(),
+                "name": name,
+                "tcti": way.to_string(),
+            });
+            format!("{json:#}\n")
         } else {
             format!("{name}\n")
         };

@@ -95,11 +95,9 @@ impl FromStr for Tcti {
                 .map(Self::Device)
                 .ok_or_else(|| error("name the device, as in device:/dev/tpmrm0".into())),
             "swtpm" => swtpm(conf).map_err(error),
-            "mssim" | "tabrmd" | "cmd" | "pcap" | "libtpms" | "i2c-helper" | "spi-helper" => {
-                Err(error(format!(
-                    "this backend does not speak {name}; use device or swtpm"
-                )))
-            }
+            "mssim" | "tabrmd" | "cmd" | "pcap" | "libtpms" => Err(error(format!(
+                "{name} is spoken by libtss2 only (tdk --backend tss); use device or swtpm"
+            ))),
             _ => Err(error("it begins with neither device: nor swtpm:".into())),
         }
     }

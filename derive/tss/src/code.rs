@@ -31,12 +31,12 @@ pub(crate) fn failed(code: Code) -> Failed {
     }
 }
 
-/// What it means that there is no connection. Debian's `package` has what is to
-/// be loaded for one.
-pub(crate) fn not_open(code: Code, package: &str) -> io::Error {
+/// What it means that there is no connection. It takes libtss2's `module`, which
+/// may be a package of its own.
+pub(crate) fn not_open(code: Code, module: &str) -> io::Error {
     match code & 0xFFFF {
         base::NOT_SUPPORTED => {
-            let what = format!("libtss2 has no module for that here (Debian's is in {package})");
+            let what = format!("libtss2-tcti-{module} is missing");
             io::Error::new(io::ErrorKind::Unsupported, what)
         }
         _ => error(code),
@@ -111,9 +111,11 @@ mod tests {
 
     #[test]
     fn modules_that_are_missing() {
-        let error = not_open(0x000A_0015, "libtss2-tcti-x0");
-        assert!(error.to_string().contains("libtss2-tcti-x0"), "{error}");
-        let error = not_open(0x000A_000A, "libtss2-tcti-x0");
-        assert!(!error.to_string().contains("libtss2-tcti-x0"), "{error}");
+        let says = |code| not_open(code, "tabrmd").to_string();
+        assert_eq!(says(0x000A_0015), "libtss2-tcti-tabrmd is missing");
+        assert_eq!(
+            says(0x000A_000A),
+            "input or output failed (libtss2, layer TCTI: 0xa000a)"
+        );
     }
 }

@@ -150,7 +150,7 @@ impl Connection for EsysThread {
                 this.is_device = place.chip().starts_with("device:");
                 Ok(this)
             }
-            (_, Err(code)) => Err(code::not_open(code, place.package())),
+            (_, Err(code)) => Err(code::not_open(code, place.module())),
         }
     }
 

@@ -54,16 +54,16 @@ impl TssTcti {
         matches!(self, Self::Pcap(_))
     }
 
-    /// Which of Debian's packages brings libtss2's module for it.
-    pub(crate) fn package(&self) -> &'static str {
+    /// The name of libtss2's module for it.
+    pub(crate) fn module(&self) -> &'static str {
         match self {
-            Self::Plain(Tcti::Device(_)) => "libtss2-tcti-device0",
-            Self::Plain(_) => "libtss2-tcti-swtpm0",
-            Self::Tabrmd { .. } => "libtss2-tcti-tabrmd0",
-            Self::Mssim(_) => "libtss2-tcti-mssim0",
-            Self::Cmd(_) => "libtss2-tcti-cmd0",
-            Self::Pcap(_) => "libtss2-tcti-pcap0",
-            Self::Libtpms(_) => "libtss2-tcti-libtpms0",
+            Self::Plain(Tcti::Device(_)) => "device",
+            Self::Plain(_) => "swtpm",
+            Self::Tabrmd { .. } => "tabrmd",
+            Self::Mssim(_) => "mssim",
+            Self::Cmd(_) => "cmd",
+            Self::Pcap(_) => "pcap",
+            Self::Libtpms(_) => "libtpms",
         }
     }
 }
@@ -95,7 +95,10 @@ impl Place for TssTcti {
             Self::Cmd(_) => {
                 "try the command by hand: it has to read TPM commands and to write the answers"
             }
-            Self::Libtpms(_) => "check that the file may be written",
+            Self::Libtpms(_) => {
+                "check that libtss2 has a module for it (Debian 12's has none) and that the file \
+                 may be written"
+            }
         }
     }
 }

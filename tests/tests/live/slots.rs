@@ -5,39 +5,46 @@
 use std::os::unix::fs::MetadataExt;
 
 use tdk_simulator::Swtpm;
-use tdk_tests::assert_no_handles;
+use tdk_tests::backend::Backend;
+use tdk_tests::{assert_no_handles, over_both_backends};
 use tpm_derived_keys::identity::{Identity, Realm, Scope, Subject};
-use tpm_derived_keys::tpm::{Direct, Patience, RootKey};
+use tpm_derived_keys::tpm::{Patience, RootKey, Tpm};
 
-fn open(tpm: &Swtpm) -> Direct {
-    Direct::open(&tpm.tcti().parse().unwrap(), &Patience::default()).unwrap()
+over_both_backends!(
+    a_slot_that_a_dead_process_left_taken_is_freed_by_the_next,
+    slots_are_freed_when_there_are_none_left,
+    the_locks_are_roots,
+);
+
+fn open(backend: Backend, tpm: &Swtpm) -> Box<dyn Tpm> {
+    backend.open(&tpm.tcti(), &Patience::default()).unwrap()
 }
 
-fn derive(tpm: &Swtpm) {
-    let mut direct = open(tpm);
-    let mut root = RootKey::create(&mut direct).unwrap();
+fn derive(backend: Backend, tpm: &Swtpm) {
+    let mut connected = open(backend, tpm);
+    let mut root = RootKey::create(&mut connected).unwrap();
     let identity = Identity::new(Subject::Id, Scope::Uid, 0, Realm::default()).unwrap();
     root.identity_key(&identity.digest()).unwrap();
     root.flush().unwrap();
 }
 
-#[test]
-fn a_slot_that_a_dead_process_left_taken_is_freed_by_the_next() {
+fn a_slot_that_a_dead_process_left_taken_is_freed_by_the_next(backend: Backend) {
     let tpm = Swtpm::builder().start().unwrap();
-    // For all that can be seen from outside, this process was killed.
-    let mut direct = open(&tpm);
-    std::mem::forget(RootKey::create(&mut direct).unwrap());
-    drop(direct);
-    assert_eq!(tpm.transient_handles().unwrap().len(), 1);
-    derive(&tpm);
-    assert_no_handles(&tpm);
+    for dead in Backend::ALL {
+        // For all that can be seen from outside, this process was killed.
+        let mut connected = open(dead, &tpm);
+        std::mem::forget(RootKey::create(&mut connected).unwrap());
+        drop(connected);
+        assert_eq!(tpm.transient_handles().unwrap().len(), 1);
+        derive(backend, &tpm);
+        assert_no_handles(&tpm);
+    }
 }
 
-#[test]
-fn slots_are_freed_when_there_are_none_left() {
+fn slots_are_freed_when_there_are_none_left(backend: Backend) {
     let tpm = Swtpm::builder().start().unwrap();
     // From here on it is known what the root key is called.
-    derive(&tpm);
+    derive(backend, &tpm);
     // TPM2_CreatePrimary of the root key, by somebody who keeps no record.
     let command = [
         "8002 00000000 00000131 40000001 00000009 40000009 0000 00 0000",
@@ -55,14 +62,13 @@ fn slots_are_freed_when_there_are_none_left() {
         assert_eq!(response[6..10], [0; 4], "{response:02x?}");
     }
     assert_eq!(tpm.transient_handles().unwrap().len(), 3);
-    derive(&tpm);
+    derive(backend, &tpm);
     assert_no_handles(&tpm);
 }
 
-#[test]
-fn the_locks_are_roots() {
+fn the_locks_are_roots(backend: Backend) {
     let tpm = Swtpm::builder().start().unwrap();
-    drop(open(&tpm));
+    drop(open(backend, &tpm));
     let directory = std::fs::metadata("/run/tdk").unwrap();
     assert_eq!((directory.uid(), directory.mode() & 0o7777), (0, 0o700));
     for entry in std::fs::read_dir("/run/tdk").unwrap().flatten() {

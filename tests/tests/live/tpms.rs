@@ -26,6 +26,14 @@ fn no_tpm() {
 }
 
 #[test]
+fn a_tpm_that_only_libtss2_reaches() {
+    let tcti = "pcap:device:/dev/nonexistent";
+    for tcti in ["tabrmd", "mssim:port=1", "cmd:exit 1", tcti] {
+        assert_eq!(ask(tcti), errno("EKEYREJECTED"), "{tcti}");
+    }
+}
+
+#[test]
 fn a_tpm_that_never_answers() {
     let middle = Middle::alone(Action::Silence);
     let start = Instant::now();

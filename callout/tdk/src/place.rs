@@ -1,0 +1,105 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! Where the TPM is, and who speaks to it.
+
+use std::fmt;
+use std::path::PathBuf;
+
+use clap::ValueEnum;
+use tpm_derived_keys::config::Config;
+use tpm_derived_keys::tpm::{Direct, Patience, Tcti, Tpm};
+use tpm_derived_keys_tss::{Tss, TssTcti};
+
+use crate::error::Error;
+use crate::warn;
+
+/// Which TPM, and which configuration.
+#[derive(clap::Args)]
+#[command(next_help_heading = "Where")]
+pub(crate) struct Place {
+    /// Where the TPM is, instead of where the configuration says: device:PATH, swtpm:path=SOCKET or
+    /// swtpm:host=ADDRESS,port=NUMBER; for the backend tss also tabrmd:, mssim:host=ADDRESS,
+    /// port=NUMBER, cmd:COMMAND, pcap:TCTI and libtpms:FILE
+    #[arg(long, global = true, value_name = "STRING", allow_hyphen_values = true)]
+    pub(crate) tcti: Option<String>,
+
+    /// Who speaks to the TPM: tdk itself, as the callout does, or libtss2. By default libtss2 only
+    /// for what tdk does not speak
+    #[arg(long, global = true, value_name = "WHO")]
+    backend: Option<Backend>,
+
+    /// The configuration, instead of /etc/tdk/config.toml
+    #[arg(long, global = true, value_name = "FILE", allow_hyphen_values = true)]
+    pub(crate) config: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, PartialEq, ValueEnum)]
+pub(crate) enum Backend {
+    Direct,
+    Tss,
+}
+
+/// A TPM, and who speaks to it.
+pub(crate) enum Way {
+    Direct(Tcti),
+    Tss(TssTcti),
+}
+
+impl Place {
+    /// Whether any of it was said.
+    pub(crate) fn is_given(&self) -> bool {
+        self.tcti.is_some() || self.backend.is_some() || self.config.is_some()
+    }
+
+    pub(crate) fn config(&self) -> Result<Config, Error> {
+        Ok(Config::load(self.config.as_deref())?)
+    }
+
+    pub(crate) fn way(&self) -> Result<Way, Error> {
+        let tcti = match &self.tcti {
+            Some(tcti) => tcti.clone(),
+            None => self.config()?.tcti().to_string(),
+        };
+        Ok(match (self.backend, tcti.parse()) {
+            (Some(Backend::Direct), tcti) => Way::Direct(tcti?),
+            (None, Ok(tcti)) => Way::Direct(tcti),
+            // What is wrong with a string of neither is told by whom knows more.
+            (Some(Backend::Tss), _) | (None, Err(_)) => Way::Tss(tcti.parse()?),
+        })
+    }
+
+    /// Connects to the TPM.
+    pub(crate) fn open(&self) -> Result<Box<dyn Tpm>, Error> {
+        self.way()?.open(&self.config()?.patience())
+    }
+}
+
+impl Way {
+    pub(crate) fn backend(&self) -> &'static str {
+        match self {
+            Self::Direct(_) => "direct",
+            Self::Tss(_) => "tss",
+        }
+    }
+
+    fn open(&self, patience: &Patience) -> Result<Box<dyn Tpm>, Error> {
+        match self {
+            Self::Direct(tcti) => Ok(Box::new(Direct::open(tcti, patience)?)),
+            Self::Tss(tcti) => {
+                if tcti.is_recorded() {
+                    warn("pcap writes everything to a file: who can read it has the keys");
+                }
+                tpm_derived_keys_tss::quiet();
+                Ok(Box::new(Tss::open(tcti, patience)?))
+            }
+        }
+    }
+}
+
+impl fmt::Display for Way {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Direct(tcti) => tcti.fmt(f),
+            Self::Tss(tcti) => tcti.fmt(f),
+        }
+    }
+}
