@@ -26,6 +26,7 @@ demo-host: deps build ## the same on the live kernel (needs root or sudo)
 test: deps ## everything that can be tested here
 	scripts/test.sh
 
+ci: export CI = true
 ci: deps-guest ## everything, and nothing may be left out
 	scripts/ci.sh
 

@@ -61,6 +61,18 @@ case $(cc -print-file-name=libc.a 2>/dev/null) in
 /*) ;;
 *) missing="$missing libc6-dev" ;;
 esac
+# What tdk is linked with.
+command -v pkg-config >/dev/null && pkg-config --exists tss2-esys tss2-tctildr ||
+    missing="$missing libtss2-dev pkg-config"
+# Installed, tpm2-abrmd takes the machine's TPM for itself: for tests only where
+# none may be left out.
+if [ "${CI:-}" = true ]; then
+    look_for <<END
+dbus-daemon dbus-daemon
+dbus-send dbus-bin
+tpm2-abrmd tpm2-abrmd libtss2-tcti-tabrmd0
+END
+fi
 missing=$(printf '%s\n' $missing | sort -u | tr '\n' ' ')
 
 install() {

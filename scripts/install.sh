@@ -35,6 +35,10 @@ program=$prefix/sbin/key.tpm2_derived
 install -D -m 0755 target/dist/key.tpm2_derived "$destdir$program"
 install -D -m 0755 target/dist/tdk "$destdir$prefix/bin/tdk"
 echo "installed $destdir$program and $destdir$prefix/bin/tdk"
+if ldd target/dist/tdk | grep -q 'not found'; then
+    echo "install: tdk needs libtss2's esys and tctildr (Debian 12: apt-get install" \
+        "libtss2-esys-3.0.2-0 libtss2-tctildr0); the callout does not"
+fi
 
 unit=$prefix/lib/systemd/system/tdk-unlock@.service
 install -d "$destdir${unit%/*}"

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! What the system offers and no library wraps. The only crate with `unsafe`
-//! code.
+//! What the system offers and no library wraps. No other crate of the programs
+//! has `unsafe` code.
 #![allow(unsafe_code)]
 
 use std::ffi::CStr;

@@ -17,13 +17,13 @@ use crate::warn;
 #[command(next_help_heading = "Where")]
 pub(crate) struct Place {
     /// Where the TPM is, instead of where the configuration says: device:PATH, swtpm:path=SOCKET or
-    /// swtpm:host=ADDRESS,port=NUMBER; for the backend tss also tabrmd:, mssim:host=ADDRESS,
-    /// port=NUMBER, cmd:COMMAND, pcap:TCTI and libtpms:FILE
+    /// swtpm:host=ADDRESS,port=NUMBER; by libtss2 also tabrmd:, cmd:COMMAND, pcap:TCTI, libtpms:FILE
+    /// or mssim:host=ADDRESS,port=NUMBER
     #[arg(long, global = true, value_name = "STRING", allow_hyphen_values = true)]
     pub(crate) tcti: Option<String>,
 
-    /// Who speaks to the TPM: tdk itself, as the callout does, or libtss2. By default libtss2 only
-    /// for what tdk does not speak
+    /// Who speaks to the TPM: tdk itself, as the callout does (direct), or libtss2 (tss). By default
+    /// libtss2 does so only where tdk can't
     #[arg(long, global = true, value_name = "WHO")]
     backend: Option<Backend>,
 

@@ -1,9 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! The keys that never change.
 
-use tdk_tests::golden;
 use tdk_tests::guest::{KEYCTL, Machine, NEW, OLD, Script};
 use tdk_tests::oracle::Request;
+use tdk_tests::{golden, programs};
+
+/// What libtss2 loads to speak to a device. ldd(1) does not know of it.
+const MODULE: &str = "/usr/lib/x86_64-linux-gnu/libtss2-tcti-device.so.0";
+
+/// tdk over both backends and both devices, a line each.
+const TDK: &str = r#"
+    for backend in direct tss; do
+        for device in /dev/tpmrm0 /dev/tpm0; do
+            echo "tdk $(tdk root --backend $backend --tcti device:$device)"
+        done
+    done"#;
 
 /// What keyctl(1) can ask for in a guest: not another program's keys, nor those
 /// of a service or of another realm.
@@ -27,8 +38,21 @@ fn golden_keys(machine: &Machine) {
         }
     }
     assert!(expected.len() >= 20, "only {}", expected.len());
-    let (keys, _) = script.run(machine.guest().state(golden::state()));
+    script.lines(TDK, 0);
+    let guest = machine
+        .guest()
+        .state(golden::state())
+        .file(programs::tdk_file(), "/usr/bin/tdk", 0o755)
+        .file(MODULE, MODULE, 0o644);
+    let (keys, run) = script.run(guest);
     assert_eq!(keys, expected);
+    let output = String::from_utf8_lossy(&run.stdout);
+    let roots: Vec<_> = output
+        .lines()
+        .filter_map(|line| line.strip_prefix("tdk "))
+        .collect();
+    let stderr = String::from_utf8_lossy(&run.stderr);
+    assert_eq!(roots, vec![golden::root(); 4], "{stderr}");
 }
 
 #[test]

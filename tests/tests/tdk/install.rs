@@ -25,6 +25,24 @@ fn run(target: &str, destdir: &Path, prefix: &str) -> Output {
         .unwrap()
 }
 
+#[test]
+fn what_tdk_lacks_is_told() {
+    let directory = tempfile::tempdir().unwrap();
+    programs::callout();
+    let ldd = directory.path().join("ldd");
+    fs::write(&ldd, "#!/bin/sh\necho 'libtss2-esys.so.0 => not found'\n").unwrap();
+    fs::set_permissions(&ldd, fs::Permissions::from_mode(0o755)).unwrap();
+    let path = std::env::var("PATH").unwrap();
+    let output = Command::new(project().join("scripts/install.sh"))
+        .args([directory.path().to_str().unwrap(), "/usr"])
+        .env("PATH", format!("{}:{path}", directory.path().display()))
+        .output()
+        .unwrap();
+    let said = stdout(&output);
+    assert!(said.contains("apt-get install libtss2-esys"), "{said}");
+    assert!(!make("install", directory.path(), "/usr").contains("apt-get"));
+}
+
 fn files(directory: &Path) -> Vec<String> {
     let output = Command::new("find")
         .current_dir(directory)
