@@ -64,7 +64,7 @@ const DEBIAN: Machine = Machine {
     tpm: TpmModel::Tis,
 };
 
-/// [`DEBIAN`], if its image has been made.
+/// Debian with systemd on kernel 6.12, if its image has been made.
 pub fn debian() -> Option<Machine> {
     match System::Debian.image() {
         Ok(_) => Some(DEBIAN),

@@ -34,12 +34,17 @@ fn what_is_called_wrongly() {
         (
             &["32", "--tcti", "device:/dev/tpm0"],
             "tdk: request asks the kernel, whose callout has its own configuration: leave out \
-             --tcti and --config\n",
+             --tcti, --backend and --config\n",
         ),
         (
             &["32", "--config", "x"],
             "tdk: request asks the kernel, whose callout has its own configuration: leave out \
-             --tcti and --config\n",
+             --tcti, --backend and --config\n",
+        ),
+        (
+            &["32", "--backend", "tss"],
+            "tdk: request asks the kernel, whose callout has its own configuration: leave out \
+             --tcti, --backend and --config\n",
         ),
     ] {
         assert_eq!(say(more), expected, "{more:?}");
