@@ -4,6 +4,7 @@
 
 pub mod config;
 mod derivation;
+pub mod det_keygen;
 mod harden;
 pub mod identity;
 mod key_info;
