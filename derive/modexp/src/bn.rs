@@ -85,9 +85,8 @@ impl Montgomery {
         // SAFETY: it reads a number that lives, works in a scratch that is ours
         // alone, and returns an object of its own, or null. (The variant
         // without `consttime` is for moduli that are public.)
-        let context = unsafe {
-            sys::BN_MONT_CTX_new_consttime(modulus.0.as_ptr(), scratch.0.as_ptr())
-        };
+        let context =
+            unsafe { sys::BN_MONT_CTX_new_consttime(modulus.0.as_ptr(), scratch.0.as_ptr()) };
         NonNull::new(context).map(Self)
     }
 }

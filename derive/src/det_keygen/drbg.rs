@@ -21,8 +21,8 @@ impl Drbg {
             key: Zeroizing::new([0; SIZE]),
             value: Zeroizing::new([1; SIZE]),
         };
-        drbg.update(&[0], &[seed, personalization]);
-        drbg.update(&[1], &[seed, personalization]);
+        drbg.update(0, &[seed, personalization]);
+        drbg.update(1, &[seed, personalization]);
         drbg
     }
 
@@ -36,14 +36,16 @@ impl Drbg {
 
     /// What follows each call of `generate`; section 10.1.2.5, step 6.
     pub(super) fn next(&mut self) {
-        self.update(&[0], &[]);
+        self.update(0, &[]);
     }
 
-    fn update(&mut self, byte: &[u8; 1], material: &[&[u8]]) {
+    fn update(&mut self, byte: u8, material: &[&[u8]]) {
         let mut hmac = self.hmac();
         hmac.update(&*self.value);
-        hmac.update(byte);
-        material.iter().for_each(|part| hmac.update(part));
+        hmac.update(&[byte]);
+        for part in material {
+            hmac.update(part);
+        }
         hmac.finalize_into((&mut *self.key).into());
         self.step();
     }

@@ -37,11 +37,7 @@ pub(super) fn generate(seed: &[u8], curve: Curve) -> Result<PrivateKey, DetKeyge
 
 /// The leftmost bits as a scalar, if it is in range: from 1 to the curve's order
 /// less 1.
-fn draw<K, E>(
-    drbg: &mut Drbg,
-    length: usize,
-    scalar: impl Fn(&[u8]) -> Result<K, E>,
-) -> Option<K> {
+fn draw<K, E>(drbg: &mut Drbg, length: usize, scalar: impl Fn(&[u8]) -> Result<K, E>) -> Option<K> {
     let mut bytes = Zeroizing::new(vec![0; length]);
     drbg.generate(&mut bytes);
     scalar(&bytes).ok()

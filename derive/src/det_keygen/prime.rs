@@ -142,8 +142,8 @@ impl<'a, C: Candidates, A: Arithmetic> Primes<'a, C, A> {
         thread::scope(|scope| {
             for _ in 1..self.threads {
                 // A thread that can't be had is one less.
-                let _ = thread::Builder::new()
-                    .spawn_scoped(scope, || look(&search, sieve, arithmetic));
+                let _ =
+                    thread::Builder::new().spawn_scoped(scope, || look(&search, sieve, arithmetic));
             }
             look(&search, sieve, arithmetic);
         });
@@ -160,7 +160,8 @@ impl<'a, C: Candidates, A: Arithmetic> Primes<'a, C, A> {
 /// places are the first two of all.
 fn look<C: Candidates>(search: &Mutex<Search<'_, C>>, sieve: &Sieve, arithmetic: &impl Arithmetic) {
     let lock = || search.lock().unwrap_or_else(PoisonError::into_inner);
-    let mut waiting: Option<(u64, Candidate)> = None;
+    // Two at a time.
+    let mut waiting: Vec<(u64, Candidate)> = Vec::with_capacity(2);
     loop {
         let drawn = {
             let mut search = lock();
@@ -169,24 +170,17 @@ fn look<C: Candidates>(search: &Mutex<Search<'_, C>>, sieve: &Sieve, arithmetic:
                 (*search.drawn, search.candidates.draw())
             })
         };
-        let (pair, last) = match drawn {
-            Some((_, candidate)) if !sieve.passes(&candidate) => continue,
-            Some(drawn) => match waiting.take() {
-                Some(other) => ([Some(other), Some(drawn)], false),
-                None => {
-                    waiting = Some(drawn);
-                    continue;
-                }
-            },
-            None => ([waiting.take(), None], true),
-        };
-        if let Some((_, first)) = &pair[0] {
-            let second = pair[1].as_ref().map_or(first, |(_, second)| second);
-            let prime = arithmetic.are_prime([first, second]);
-            let primes = pair.into_iter().zip(prime).filter(|(_, prime)| *prime);
-            lock().found.extend(primes.filter_map(|(candidate, _)| candidate));
+        let is_last = drawn.is_none();
+        waiting.extend(drawn.filter(|(_, candidate)| sieve.passes(candidate)));
+        if let [(_, first), .., (_, last)] | [(_, first @ last)] = &waiting[..]
+            && (is_last || waiting.len() == 2)
+        {
+            let prime = arithmetic.are_prime([first, last]);
+            let tested = waiting.drain(..).zip(prime);
+            let primes = tested.filter_map(|(candidate, prime)| prime.then_some(candidate));
+            lock().found.extend(primes);
         }
-        if last {
+        if is_last {
             return;
         }
     }

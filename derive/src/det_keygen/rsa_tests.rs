@@ -175,13 +175,8 @@ fn the_self_test_finds_what_is_wrong() {
     assert!(self_test(&good) && self_test(&other));
     let primes = |key: &RsaPrivateKey| key.primes().to_vec();
     let wrong = |n: &BigUint, d: &BigUint, primes: Vec<BigUint>| {
-        let mut key = RsaPrivateKey::from_components(
-            n.clone(),
-            EXPONENT.into(),
-            d.clone(),
-            primes,
-        )
-        .ok()?;
+        let mut key =
+            RsaPrivateKey::from_components(n.clone(), EXPONENT.into(), d.clone(), primes).ok()?;
         key.precompute().ok()?;
         Some(self_test(&key))
     };
