@@ -72,7 +72,7 @@ remove_new_locks
 
 # What single tests could not do here they have said themselves.
 printf '\n%s' "$not_run"
-grep '^not run: ' "$log" || true
+grep '^not run: ' "$log" | sort -u
 # As cargo and unittest counted them.
 awk '
     /^test result:/ { for (i = 2; i <= NF; i++) { if ($i ~ /^passed/) p += $(i - 1); if ($i ~ /^failed/) f += $(i - 1) } }

@@ -2,11 +2,14 @@
 //! A whole Debian, with systemd as its first process: services, upgrades, and
 //! what is there after a reboot.
 
+use std::path::Path;
+use std::process::Command;
+
 use tdk_simulator::guest::{Guest, GuestError, System};
-use tdk_tests::golden;
 use tdk_tests::guest::{KEYCTL, Script, debian};
 use tdk_tests::live::errno;
 use tdk_tests::oracle::{self, Request};
+use tdk_tests::{golden, programs};
 
 /// The value of the output's one line that is called so.
 fn value<'a>(output: &'a str, name: &str) -> &'a str {
@@ -133,25 +136,30 @@ fn what_stays_over_a_reboot() {
         .unwrap()
         .set_len(1 << 20)
         .unwrap();
-    let run = |script: &str| {
-        let guest = Guest::builder().system(System::Debian).without_tpm();
-        let guest = guest.root(&root).disk(&disk);
-        guest.script(script).run().unwrap()
-    };
-    let first = run(r"
+    let guest = Guest::builder().system(System::Debian).without_tpm();
+    let script = r"
         cat >/etc/systemd/system/once.service <<'END'
 [Service]
 Type=oneshot
-ExecStart=/bin/sh -c 'cat /dev/vdb | head -c 5 >/root/seen'
+ExecStart=/bin/sh -c 'head -c 5 /dev/vdb >/root/seen'
 [Install]
 WantedBy=multi-user.target
 END
-        systemctl enable once.service && printf hello >/dev/vdb");
-    assert_eq!(first.status, 0, "{first:?}");
-    // By then the unit has run.
-    let second = run("cat /root/seen; exit 3");
-    assert_eq!(second.status, 3, "{second:?}");
-    assert_eq!(second.stdout, b"hello");
+        systemctl enable once.service && printf hello >/dev/vdb";
+    let run = guest.root(&root).disk(&disk).script(script).run().unwrap();
+    assert_eq!(run.status, 0, "{run:?}");
+
+    // By hand, and by then the unit has run.
+    let script = directory.path().join("script");
+    std::fs::write(&script, "cat /root/seen; exit 3").unwrap();
+    let output = Command::new(programs::tdk_sim())
+        .args(["guest", "--system", "debian", "--tpm", "none", "--root"])
+        .args([root.as_path(), Path::new("--disk"), &disk])
+        .args([Path::new("--script"), &script])
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(3), "{output:?}");
+    assert_eq!(output.stdout, b"hello");
 }
 
 #[test]
