@@ -87,6 +87,7 @@ impl Way {
             Self::Tss(tcti) => {
                 if tcti.is_recorded() {
                     warn("pcap writes everything to a file: who can read it has the keys");
+                    rustix::process::umask(rustix::fs::Mode::RWXG | rustix::fs::Mode::RWXO);
                 }
                 tpm_derived_keys_tss::quiet();
                 Ok(Box::new(Tss::open(tcti, patience)?))

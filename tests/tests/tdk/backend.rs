@@ -2,6 +2,7 @@
 //! `--backend`: who speaks to the TPM, and to which ones.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Command, Output};
 
@@ -243,6 +244,8 @@ fn a_recording_is_warned_of() {
     );
     // A section header of pcapng.
     assert!(fs::read(&file).unwrap().starts_with(b"\n\r\r\n"));
+    let mode = fs::metadata(&file).unwrap().permissions().mode();
+    assert_eq!(mode & 0o077, 0, "{mode:o}");
 }
 
 #[test]
