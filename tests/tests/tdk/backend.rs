@@ -132,7 +132,8 @@ fn what_goes_with_neither() {
              111): start that simulator, or name the one that runs",
         ),
         (
-            &["--tcti", "cmd:exec true"],
+            // Takes a command, and ends.
+            &["--tcti", "cmd:dd bs=4096 count=1 >/dev/null 2>&1"],
             1,
             "TPM2_CreatePrimary: the answer is no TPM 2.0 response: it is malformed (libtss2, \
              layer TCTI: 0xa0011): make sure that a TPM 2.0 is at the other end",
