@@ -8,6 +8,7 @@ use std::process::ExitCode;
 
 use tpm_derived_keys::NotServed;
 use tpm_derived_keys::config::ConfigError;
+use tpm_derived_keys::det_keygen::DetKeygenError;
 use tpm_derived_keys::identity::IdentityError;
 use tpm_derived_keys::request::RequestError;
 use tpm_derived_keys::tpm::{TctiError, TpmError};
@@ -23,6 +24,8 @@ pub(crate) enum Error {
     Config(ConfigError),
     Tpm(TpmError),
     NotServed(NotServed),
+    DetKeygen(DetKeygenError),
+    Input(io::Error),
     Output(io::Error),
     Asking(tdk_client::Error),
     Pipe(io::Error),
@@ -35,9 +38,14 @@ impl Error {
             Self::Usage(_) | Self::Request(_) | Self::Identity(_) | Self::Tcti(_) => {
                 ExitCode::from(2)
             }
-            Self::Config(_)
+            Self::DetKeygen(
+                DetKeygenError::Seed(_) | DetKeygenError::Ed25519Seed(_) | DetKeygenError::Bits(_),
+            ) => ExitCode::from(2),
+            Self::DetKeygen(_)
+            | Self::Config(_)
             | Self::Tpm(_)
             | Self::NotServed(_)
+            | Self::Input(_)
             | Self::Output(_)
             | Self::Asking(_)
             | Self::Pipe(_)
@@ -62,6 +70,8 @@ impl fmt::Display for Error {
             Self::Command(program, error) => {
                 write!(f, "can't run {}: {error}", program.display())
             }
+            Self::DetKeygen(error) => error.fmt(f),
+            Self::Input(error) => write!(f, "can't read standard input: {error}"),
             Self::Output(error) => write!(f, "can't write to standard output: {error}"),
         }
     }
@@ -83,6 +93,7 @@ from!(
     Tcti: TctiError,
     Config: ConfigError,
     Tpm: TpmError,
+    DetKeygen: DetKeygenError,
     NotServed: NotServed,
     Asking: tdk_client::Error
 );

@@ -13,6 +13,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 mod derive;
+mod det_keygen;
 mod error;
 mod format;
 mod place;
@@ -40,6 +41,7 @@ struct Tdk {
 #[derive(Subcommand)]
 enum Command {
     Derive(derive::Derive),
+    DetKeygen(det_keygen::DetKeygen),
     Request(request::Request),
     Root(root::Root),
 }
@@ -49,6 +51,7 @@ fn main() -> ExitCode {
     let tdk = Tdk::parse();
     let result = match &tdk.command {
         Command::Derive(derive) => derive.run(&tdk.place),
+        Command::DetKeygen(det_keygen) => det_keygen.run(&tdk.place),
         Command::Request(request) => request.run(&tdk.place),
         Command::Root(root) => root.run(&tdk.place),
     };

@@ -4,11 +4,15 @@
 use std::fmt;
 
 use ed25519_dalek::SigningKey;
-use ed25519_dalek::pkcs8::{EncodePrivateKey as _, KeypairBytes, SecretDocument};
+use ed25519_dalek::pkcs8::KeypairBytes;
 use rsa::RsaPrivateKey;
+use rsa::pkcs8::der::pem::PemLabel as _;
+use rsa::pkcs8::{EncodePrivateKey as _, LineEnding, PrivateKeyInfo, SecretDocument};
 use zeroize::Zeroizing;
 
 use super::DetKeygenError;
+
+const CANT_ENCODE: DetKeygenError = DetKeygenError::Key("the key can't be encoded");
 
 /// A private key, wiped when dropped.
 #[non_exhaustive]
@@ -36,6 +40,21 @@ impl PrivateKey {
     ///
     /// [`DetKeygenError::Key`], if the library for keys fails.
     pub fn to_pkcs8_der(&self) -> Result<Zeroizing<Vec<u8>>, DetKeygenError> {
+        Ok(self.to_document()?.to_bytes())
+    }
+
+    /// The same in PEM (RFC 7468, section 10), lines ending in a line feed.
+    ///
+    /// # Errors
+    ///
+    /// As for [`PrivateKey::to_pkcs8_der`].
+    pub fn to_pkcs8_pem(&self) -> Result<Zeroizing<String>, DetKeygenError> {
+        self.to_document()?
+            .to_pem(PrivateKeyInfo::PEM_LABEL, LineEnding::LF)
+            .map_err(|_| CANT_ENCODE)
+    }
+
+    fn to_document(&self) -> Result<SecretDocument, DetKeygenError> {
         match self {
             Self::Rsa(key) => key.to_pkcs8_der(),
             Self::P256(key) => key.to_pkcs8_der(),
@@ -46,8 +65,7 @@ impl PrivateKey {
             }
             .to_pkcs8_der(),
         }
-        .map(|document: SecretDocument| document.to_bytes())
-        .map_err(|_| DetKeygenError::Key("the key can't be encoded"))
+        .map_err(|_| CANT_ENCODE)
     }
 }
 

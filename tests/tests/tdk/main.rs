@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod backend;
+mod det_keygen;
 mod docs;
 mod install;
 mod request;
