@@ -183,6 +183,11 @@ impl From<io::Error> for Fault {
 }
 
 impl ConfigError {
+    /// Whether it is only that this process may not read the file.
+    pub fn is_permission_denied(&self) -> bool {
+        matches!(&self.fault, Fault::Io(error) if error.kind() == io::ErrorKind::PermissionDenied)
+    }
+
     /// What to do about it.
     pub fn hint(&self) -> &'static str {
         match self.fault {

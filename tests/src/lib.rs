@@ -9,6 +9,7 @@
 
 pub mod abrmd;
 pub mod backend;
+pub mod doctor;
 pub mod golden;
 pub mod guest;
 pub mod impostors;

@@ -9,6 +9,9 @@ use std::io;
 /// What system calls take as "no keyring".
 pub const NO_KEYRING: i32 = 0;
 
+/// `KEY_SPEC_PROCESS_KEYRING`: the one of the calling process, made when needed.
+pub const PROCESS_KEYRING: i32 = -2;
+
 /// `KEY_SPEC_SESSION_KEYRING`: the calling thread's session keyring.
 pub const SESSION_KEYRING: i32 = -3;
 
@@ -36,6 +39,40 @@ pub fn request_key(
             key_type.as_ptr(),
             description.as_ptr(),
             callout_info,
+            keyring,
+        )
+    };
+    i32::try_from(serial)
+        .ok()
+        .filter(|serial| *serial > 0)
+        .ok_or_else(io::Error::last_os_error)
+}
+
+/// `add_key(2)`: the serial number of a key that is made and linked into
+/// `keyring`.
+///
+/// (linux-keyutils' own makes `user` keys only.)
+///
+/// # Errors
+///
+/// What the system call says: ENODEV where there is no such key type, EINVAL or
+/// EBADMSG where it does not take the payload, EDQUOT and so on.
+pub fn add_key(
+    key_type: &CStr,
+    description: &CStr,
+    payload: &[u8],
+    keyring: i32,
+) -> io::Result<i32> {
+    // SAFETY: add_key reads two strings that end with a 0, and as many bytes of
+    // the payload as it is told there are, and writes nothing. The references
+    // keep them alive.
+    let serial = unsafe {
+        libc::syscall(
+            libc::SYS_add_key,
+            key_type.as_ptr(),
+            description.as_ptr(),
+            payload.as_ptr(),
+            payload.len(),
             keyring,
         )
     };

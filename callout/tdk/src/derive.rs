@@ -14,7 +14,7 @@ use tpm_derived_keys::tpm::RootKey;
 use crate::error::Error;
 use crate::format::Format;
 use crate::words::Words;
-use crate::{Place, print, warn};
+use crate::{Place, leave_if_hanging, print, warn};
 
 /// Prints the key that an asker gets from request_key(2)
 ///
@@ -93,7 +93,8 @@ impl Derive {
         let mut tpm = place.open()?;
         let mut root = RootKey::create(&mut tpm)?;
         let identity_key = root.identity_key(&identity.digest())?;
-        if let Err(error) = root.flush() {
+        let left = root.flush().err();
+        if let Some(error) = &left {
             warn(&format!("the root key may be left in the TPM: {error}"));
         }
         drop(tpm);
@@ -102,6 +103,7 @@ impl Derive {
             let okm = identity_key.expand(&KeyInfo::from(request));
             print(&self.format.encode(okm.into_payload()?.as_bytes()))?;
         }
+        left.iter().for_each(leave_if_hanging);
         Ok(())
     }
 

@@ -11,9 +11,11 @@ use std::os::fd::AsFd;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use tpm_derived_keys::tpm::TpmError;
 
 mod derive;
 mod det_keygen;
+mod doctor;
 mod error;
 mod format;
 mod place;
@@ -42,6 +44,7 @@ struct Tdk {
 enum Command {
     Derive(derive::Derive),
     DetKeygen(det_keygen::DetKeygen),
+    Doctor(doctor::Doctor),
     Request(request::Request),
     Root(root::Root),
 }
@@ -49,17 +52,22 @@ enum Command {
 fn main() -> ExitCode {
     tpm_derived_keys::no_core_dumps();
     let tdk = Tdk::parse();
+    let done = |()| ExitCode::SUCCESS;
     let result = match &tdk.command {
-        Command::Derive(derive) => derive.run(&tdk.place),
-        Command::DetKeygen(det_keygen) => det_keygen.run(&tdk.place),
-        Command::Request(request) => request.run(&tdk.place),
-        Command::Root(root) => root.run(&tdk.place),
+        Command::Derive(derive) => derive.run(&tdk.place).map(done),
+        Command::DetKeygen(det_keygen) => det_keygen.run(&tdk.place).map(done),
+        Command::Doctor(doctor) => doctor.run(&tdk.place),
+        Command::Request(request) => request.run(&tdk.place).map(done),
+        Command::Root(root) => root.run(&tdk.place).map(done),
     };
     match result {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => {
             // Nothing is left to be done if standard error is closed.
             let _ = writeln!(std::io::stderr(), "tdk: {error}");
+            if let Error::Tpm(error) = &error {
+                leave_if_hanging(error);
+            }
             error.exit_code()
         }
     }
@@ -72,6 +80,14 @@ fn print(bytes: &[u8]) -> Result<(), Error> {
     unbuffered
         .and_then(|stdout| File::from(stdout).write_all(bytes))
         .map_err(Error::Output)
+}
+
+/// Called at the end: a TPM device that hangs would keep this process from
+/// exiting.
+fn leave_if_hanging(error: &TpmError) {
+    if let TpmError::Deadline { .. } = error {
+        tdk_sys::leave_files_to_a_child();
+    }
 }
 
 /// Tells what does not keep the command from its result.

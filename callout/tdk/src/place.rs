@@ -25,7 +25,7 @@ pub(crate) struct Place {
     /// Who speaks to the TPM: tdk itself, as the callout does (direct), or libtss2 (tss). By default
     /// libtss2 does so only where tdk can't
     #[arg(long, global = true, value_name = "WHO")]
-    backend: Option<Backend>,
+    pub(crate) backend: Option<Backend>,
 
     /// The configuration, instead of /etc/tdk/config.toml
     #[arg(long, global = true, value_name = "FILE", allow_hyphen_values = true)]

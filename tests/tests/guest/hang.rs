@@ -6,6 +6,7 @@ use tdk_simulator::guest::Stream;
 use tdk_tests::guest::{KEYCTL, Machine, NEW, NEW_CRB, OLD, Script};
 use tdk_tests::live::errno;
 use tdk_tests::oracle::Request;
+use tdk_tests::programs;
 
 fn a_hanging_tpm(machine: &Machine, device: &str) {
     let request = |name: &str| Request::user(name, "32 path", 0, KEYCTL);
@@ -15,14 +16,20 @@ fn a_hanging_tpm(machine: &Machine, device: &str) {
         .lines("echo halt; read -r _", 0)
         .ask(KEYCTL, &request("a"))
         .ask(KEYCTL, &request("b"))
-        // Both have been answered by now, while the TPM still hangs.
+        // The operator's command ends, too.
+        .lines("tdk root 2>&1", 0)
+        // All have been answered by now, while the TPM still hangs.
         // What waits for the TPM is nobody's parent, and goes with the answer.
-        .lines("echo resume; read -r _; sleep 1; pidof key.tpm2_derived", 0)
+        .lines(
+            "echo resume; read -r _; sleep 1; pidof key.tpm2_derived tdk",
+            0,
+        )
         .ask(KEYCTL, &request("b"))
         .ask(KEYCTL, &request("a"));
     let config = format!("deadline_seconds = 1\ntcti = \"device:{device}\"\n");
     let guest = machine
         .guest()
+        .file(programs::tdk().get_program(), "/usr/bin/tdk", 0o755)
         .text("/etc/tdk/config.toml", config)
         .watch(|machine, line| {
             match (line.stream, &*line.text()) {
@@ -46,6 +53,12 @@ fn a_hanging_tpm(machine: &Machine, device: &str) {
         !output.lines().any(|line| line.parse::<u32>().is_ok()),
         "{output}"
     );
+    // Without resource manager, the device is open until the TPM answers.
+    let said = match device {
+        "/dev/tpm0" => "tdk: can't open the TPM at device:/dev/tpm0: Device or resource busy",
+        _ => "tdk: TPM2_CreatePrimary: the TPM has not answered within 1 s",
+    };
+    assert!(output.contains(said), "{output}");
 }
 
 #[test]

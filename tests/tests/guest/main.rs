@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod disks;
+mod doctor;
 mod golden;
 mod hang;
 mod identity;

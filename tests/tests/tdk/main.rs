@@ -6,6 +6,7 @@
 mod backend;
 mod det_keygen;
 mod docs;
+mod doctor;
 mod install;
 mod request;
 

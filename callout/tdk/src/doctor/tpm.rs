@@ -1,0 +1,285 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! The TPM, and whether keys from it are stable.
+//!
+//! It is asked in three connections, each with the time that one request has:
+//! about itself; for one derivation, but of a digest that is nobody's; and for
+//! another one, which has to come to the same.
+
+use std::time::{Duration, Instant};
+
+use tpm_derived_keys::tpm::{Direct, Name, Patience, Probe, Properties, RootKey, Tcti, TpmError};
+
+use super::is_root;
+use super::report::{Check, Finding, Report, Status};
+
+/// How long to wait for others: not as long as a request, which has nothing
+/// better to do.
+const TURN: Duration = Duration::from_secs(10);
+
+/// Everything that needs a connection.
+pub(super) const CHECKS: [Check; 8] = [
+    Check::Answer,
+    Check::Hierarchy,
+    Check::OwnerAuth,
+    Check::Lockout,
+    Check::Leftovers,
+    Check::Root,
+    Check::Hmac,
+    Check::Time,
+];
+
+/// What needs the root key.
+const ROOT: [Check; 3] = [Check::Root, Check::Hmac, Check::Time];
+
+/// Asks the TPM. Gives what kept it from being asked to the end.
+pub(super) fn examine(report: &mut Report, tcti: &Tcti, patience: &Patience) -> Option<TpmError> {
+    let patience = Patience {
+        turn: TURN.min(patience.turn),
+        ..*patience
+    };
+    let open = || Direct::open(tcti, &patience);
+
+    let about_itself = open().and_then(|mut tpm| Ok((tpm.properties()?, tpm.root_keys_left()?)));
+    let (properties, left) = match about_itself {
+        Ok(answers) => answers,
+        Err(error) => {
+            report.add(failed(Check::Answer, &error));
+            report.depend(&CHECKS[1..], Check::Answer);
+            return Some(error);
+        }
+    };
+    let hierarchy = hierarchy(&properties);
+    let owner_auth = owner_auth(&properties);
+    let closed = [&hierarchy, &owner_auth]
+        .into_iter()
+        .find(|finding| finding.status == Status::Wrong)
+        .map(|finding| finding.check);
+    report.add(answer(&properties));
+    report.add(hierarchy);
+    report.add(owner_auth);
+    report.add(lockout(&properties));
+    report.add(leftovers(&left));
+    if let Some(closed) = closed {
+        report.depend(&ROOT, closed);
+        return None;
+    }
+
+    let trial = open()
+        .and_then(|mut tpm| derive(&mut tpm))
+        .and_then(|first| open().and_then(|mut tpm| Ok((first, try_again(&mut tpm)?))));
+    match trial {
+        Ok((first, second)) => {
+            let root = root(first.name, second.name);
+            let hmac = match root.status {
+                Status::Ok => hmac(&first, &second.sign),
+                _ => Check::Hmac.depends_on(Check::Root),
+            };
+            report.add(root);
+            report.add(hmac);
+            report.add(time(&first));
+            None
+        }
+        Err(error) => {
+            report.add(failed(Check::Root, &error));
+            report.depend(&ROOT[1..], Check::Root);
+            Some(error)
+        }
+    }
+}
+
+/// What the TPM did not do: wrong, unless it is us who may not ask it, or others
+/// who are at it.
+fn failed(check: Check, error: &TpmError) -> Finding {
+    let seen = error.to_string();
+    match error {
+        TpmError::Open { source, .. }
+            if source.kind() == std::io::ErrorKind::PermissionDenied && !is_root() =>
+        {
+            check.not_checked(seen, error.hint())
+        }
+        TpmError::TurnLimit(_) => check.warning(seen, error.hint()),
+        _ => check.wrong(seen, error.hint()),
+    }
+}
+
+fn answer(properties: &Properties) -> Finding {
+    let [first, second] = properties.firmware;
+    Check::Answer.ok(format!(
+        "{}, firmware {first:08x}.{second:08x}",
+        properties.model,
+    ))
+}
+
+fn hierarchy(properties: &Properties) -> Finding {
+    if properties.owner_enabled {
+        return Check::Hierarchy.ok("the owner hierarchy is on");
+    }
+    Check::Hierarchy.wrong(
+        "the owner hierarchy is off",
+        "switch the TPM's owner (storage) hierarchy on in the firmware setup, or restart",
+    )
+}
+
+fn owner_auth(properties: &Properties) -> Finding {
+    if !properties.owner_auth_set {
+        return Check::OwnerAuth.ok("the owner hierarchy has no password");
+    }
+    Check::OwnerAuth.wrong(
+        "the owner hierarchy has a password, and derived keys need it to have none",
+        "tpm2_changeauth -c owner -p OLDPASSWORD makes it empty",
+    )
+}
+
+fn lockout(properties: &Properties) -> Finding {
+    let Properties {
+        in_lockout,
+        lockout_counter,
+        max_auth_fail,
+        ..
+    } = properties;
+    let count = format!("{lockout_counter} wrong passwords of {max_auth_fail}");
+    if *in_lockout {
+        return Check::Lockout.remark(format!(
+            "locked out ({count}), which is harmless here: the root key is exempt"
+        ));
+    }
+    Check::Lockout.ok(format!("not locked out ({count})"))
+}
+
+fn leftovers(handles: &[u32]) -> Finding {
+    let [first, ..] = handles else {
+        return Check::Leftovers.ok("no root key is left in the TPM");
+    };
+    let shown: Vec<_> = handles
+        .iter()
+        .map(|handle| format!("0x{handle:08x}"))
+        .collect();
+    Check::Leftovers.warning(
+        format!(
+            "a killed process has left root keys in the TPM: {}",
+            shown.join(", ")
+        ),
+        format!("tpm2_flushcontext 0x{first:08x}, or restart"),
+    )
+}
+
+/// What the TPM makes of the digest; `None` if it lacks the command.
+type Probed = Result<Option<Probe>, TpmError>;
+
+/// What a derivation comes to.
+struct First {
+    name: Name,
+    /// By TPM2_HMAC, or by what takes its place.
+    hmac: Probed,
+    has_hmac: bool,
+    time: Duration,
+}
+
+/// The commands of a request.
+fn derive(tpm: &mut Direct) -> Result<First, TpmError> {
+    let start = Instant::now();
+    let mut root = RootKey::create(tpm)?;
+    let name = root.name();
+    let mut hmac = root.probe_hmac();
+    let has_hmac = !matches!(hmac, Ok(None));
+    if !has_hmac {
+        hmac = root.probe_sign();
+    }
+    root.flush()?;
+    Ok(First {
+        name,
+        hmac,
+        has_hmac,
+        time: start.elapsed(),
+    })
+}
+
+/// What has to come to the same.
+struct Second {
+    name: Name,
+    sign: Probed,
+}
+
+fn try_again(tpm: &mut Direct) -> Result<Second, TpmError> {
+    let mut root = RootKey::create(tpm)?;
+    let name = root.name();
+    let sign = root.probe_sign();
+    root.flush()?;
+    Ok(Second { name, sign })
+}
+
+fn root(first: Name, second: Name) -> Finding {
+    if first == second {
+        return Check::Root.ok(format!("made twice, it is {first}"));
+    }
+    Check::Root.wrong(
+        format!("made twice, it is {first} and {second}: no key from this TPM is stable"),
+        "look for a firmware update, and don't use this TPM",
+    )
+}
+
+fn hmac(first: &First, sign: &Probed) -> Finding {
+    let check = Check::Hmac;
+    match (&first.hmac, sign) {
+        (Ok(Some(hmac)), Ok(Some(sign))) if !hmac.is_same(sign) => check.wrong(
+            "TPM2_HMAC and TPM2_Sign differ: no key from this TPM can be relied on",
+            "look for a firmware update, and don't use this TPM",
+        ),
+        (Ok(Some(_)), Ok(Some(_))) if first.has_hmac => check.ok("TPM2_HMAC and TPM2_Sign agree"),
+        (Ok(Some(_)), Ok(Some(_))) => {
+            check.remark("the TPM has no TPM2_HMAC; keys come from TPM2_Sign, which gives the same")
+        }
+        (Ok(Some(_)), Ok(None)) => {
+            check.remark("the TPM has no TPM2_Sign to compare TPM2_HMAC with")
+        }
+        (Ok(Some(_)), Err(error)) => check.remark(format!(
+            "TPM2_HMAC works, and there is nothing to compare it with: {error}"
+        )),
+        (Err(error), _) => failed(check, error),
+        (Ok(None), _) => check.wrong(
+            "the TPM has neither TPM2_HMAC nor TPM2_Sign",
+            "look for a firmware update",
+        ),
+    }
+}
+
+fn time(first: &First) -> Finding {
+    match first.hmac {
+        Ok(Some(_)) => Check::Time.ok(format!(
+            "one derivation took {:.1} ms",
+            first.time.as_secs_f64() * 1000.0
+        )),
+        _ => Check::Time.depends_on(Check::Hmac),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use super::*;
+
+    #[test]
+    fn what_keeps_a_tpm_from_being_asked() {
+        let opening = |kind: io::ErrorKind| TpmError::Open {
+            tcti: "device:/dev/tpmrm0".into(),
+            hint: "look",
+            source: kind.into(),
+        };
+        let status = |error: &TpmError| failed(Check::Answer, error).status;
+        assert_eq!(status(&TpmError::TurnLimit(TURN)), Status::Warning);
+        assert_eq!(status(&opening(io::ErrorKind::NotFound)), Status::Wrong);
+        let denied = status(&opening(io::ErrorKind::PermissionDenied));
+        let expected = if is_root() {
+            Status::Wrong
+        } else {
+            Status::NotChecked
+        };
+        assert_eq!(denied, expected);
+        assert!(
+            failed(Check::Answer, &TpmError::TurnLimit(TURN))
+                .remedy
+                .is_some()
+        );
+    }
+}
