@@ -23,17 +23,36 @@ fn installed(guest: GuestBuilder<'_>) -> GuestBuilder<'_> {
     guest.file(programs::tdk().get_program(), "/usr/bin/tdk", 0o755)
 }
 
+/// Before a machine is switched off: much to be written to the volume, if it is
+/// mounted, and the units on the console.
+const END: &str = "
+! mountpoint -q /srv || dd if=/dev/urandom of=/srv/much bs=1M count=20 2>/dev/null
+systemctl log-target kmsg
+echo on >/proc/sys/kernel/printk_devkmsg
+echo 7 >/proc/sys/kernel/printk
+";
+
 /// Has a machine type a part of the page, and gives back what it wrote.
 fn replay(
     guest: GuestBuilder<'_>,
     part: &Part,
     recovery_key: Option<&str>,
 ) -> (String, StateSource) {
-    let guest = guest.script(part.script(recovery_key));
+    let guest = guest.script(part.script(recovery_key) + END);
     let run = guest.run().unwrap_or_else(|error| panic!("{error}"));
     let output = String::from_utf8(run.stdout).unwrap();
     println!("{}: {:?}\n{output}", part.name, run.duration);
     part.compare(&output);
+    // What is mounted from the volume is unmounted before the volume is closed.
+    let console = &run.console;
+    let open = ["reboot", "another TPM"].contains(&part.name.as_str());
+    let closing = console.find("Stopping tdk-unlock@data.service");
+    let unmounted = console.find("srv.mount: Deactivated successfully");
+    assert_eq!(closing.is_some(), open, "{console}");
+    assert!(
+        !open || unmounted.is_some() && unmounted < closing,
+        "{console}"
+    );
     (output, StateSource::Resume(run.state.unwrap()))
 }
 
