@@ -12,6 +12,9 @@ versions="6.1 6.12"
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/tpm-derived-keys
 mkdir -p "$cache/kernels"
 
+# Or the trap below would not run.
+trap 'exit 1' INT TERM HUP
+
 update=
 case "${1:-}" in
 '') ;;
