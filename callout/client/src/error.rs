@@ -37,7 +37,7 @@ pub enum Error {
     /// The process's own keyring has a key of this name already, and the kernel
     /// would return that one.
     Planted,
-    /// The key belongs to this user, not to root: another program than the
+    /// The key belongs to this group, not to root's: another program than the
     /// callout made it.
     NotFromCallout(u32),
     /// The key has another length than was asked for.
@@ -69,11 +69,9 @@ impl Error {
                  SystemCallFilter=), or this kernel has none"
             }
             Self::Planted => "unlink it from the process keyring (@p)",
-            Self::NotFromCallout(_) => {
-                "look for another line for it in request-key's configuration; \
-                 if there is none, root's quota in /proc/key-users may be half used up"
+            Self::NotFromCallout(_) | Self::OtherLength(_) => {
+                "look for another line for it in request-key's configuration"
             }
-            Self::OtherLength(_) => "look for another line for it in request-key's configuration",
             Self::System(_) => "",
         }
     }
@@ -99,12 +97,10 @@ impl fmt::Display for Error {
                 f,
                 "the process keyring has a key of this name, which the kernel would return"
             ),
-            Self::NotFromCallout(uid) => {
-                write!(
-                    f,
-                    "the key was not made by the callout: it belongs to uid {uid}, not to root"
-                )
-            }
+            Self::NotFromCallout(gid) => write!(
+                f,
+                "the key was not made by the callout: it belongs to group {gid}, not to root's"
+            ),
             Self::OtherLength(length) => write!(
                 f,
                 "the key was not made by the callout: it has {length} bytes"

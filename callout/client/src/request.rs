@@ -15,7 +15,7 @@
 //!   matter, since the keyring is named.
 //!
 //! After that, whoever was asked made the key. That it was the callout, and not
-//! another line in request-key's configuration, is seen by its owner.
+//! another line in request-key's configuration, is seen by its group.
 
 use std::ffi::{CStr, CString};
 use std::io;
@@ -158,7 +158,7 @@ impl Request {
         }
         let callout_info = Some(callout_info);
         let serial = tdk_sys::request_key(key_type, description, callout_info, SESSION_KEYRING)?;
-        check_owner(&tdk_sys::describe(serial)?)?;
+        check_group(&tdk_sys::describe(serial)?)?;
         let key = self.read(serial);
         // The keyring goes with this thread, and the key with it, only later.
         if let Ok(session) = KeyRing::from_special_id(KeyRingIdentifier::Session, false) {
@@ -197,14 +197,16 @@ impl Request {
     }
 }
 
-/// `type;uid;gid;permissions;description` of a key that root alone can have made.
-fn check_owner(described: &[u8]) -> Result<(), Error> {
-    let uid = described.split(|&byte| byte == b';').nth(1);
-    let uid = uid.and_then(|uid| std::str::from_utf8(uid).ok()?.parse().ok());
-    match uid {
+/// `type;uid;gid;permissions;description` of a key that the callout can have made.
+fn check_group(described: &[u8]) -> Result<(), Error> {
+    let gid = described.split(|&byte| byte == b';').nth(2);
+    let gid = gid.and_then(|gid| std::str::from_utf8(gid).ok()?.parse().ok());
+    match gid {
         Some(0) => Ok(()),
-        Some(uid) => Err(Error::NotFromCallout(uid)),
-        None => Err(other("the kernel does not say who owns the key")),
+        Some(gid) => Err(Error::NotFromCallout(gid)),
+        None => Err(other(
+            "the kernel does not say which group the key belongs to",
+        )),
     }
 }
 
@@ -243,12 +245,18 @@ mod tests {
     }
 
     #[test]
-    fn owners() {
-        check_owner(b"user;0;0;3f010000;tpm2:derived:a;1000;b").unwrap();
-        let error = check_owner(b"user;1000;0;3f010000;x;0;y").unwrap_err();
+    fn groups() {
+        check_group(b"user;1000;0;3f010000;tpm2:derived:a;1000;b").unwrap();
+        let error = check_group(b"user;0;1000;3f010000;x;0;y").unwrap_err();
         assert!(matches!(error, Error::NotFromCallout(1000)));
-        for unclear in [&b""[..], b"user", b"user;root;0;0;x", b"user;;;;"] {
-            check_owner(unclear).unwrap_err();
+        for unclear in [
+            &b""[..],
+            b"user",
+            b"user;0",
+            b"user;0;root;0;x",
+            b"user;;;;",
+        ] {
+            check_group(unclear).unwrap_err();
         }
     }
 }

@@ -8,7 +8,6 @@ use linux_keyutils::{Key, KeySerialId};
 use tpm_derived_keys::Payload;
 
 use crate::failure::{Errno, Failure};
-use crate::quota;
 
 /// The keyring that `keyctl(2)` takes as "none": the kernel has linked U where
 /// the asker wanted it.
@@ -58,21 +57,17 @@ impl UnderConstruction {
         self.serial
     }
 
-    /// Gives U to root, so that its asker can see that it was made here. U is
-    /// charged to root's quota from then on.
+    /// Gives U to group root, so that its asker can see that it was made here: only
+    /// root and members of that group can give keys to it. U's owner stays the
+    /// asker, whose quota it is charged to.
     ///
     /// The kernel allows it where U is in a keyring that the asker searches: our
     /// authority lets us search there, too, and so possess it.
     ///
-    /// The error says why it stays the asker's, which is not worth refusing it.
-    pub(crate) fn give_to_root(self) -> Result<(), String> {
-        let users =
-            std::fs::read_to_string("/proc/key-users").map_err(|error| error.to_string())?;
-        if !quota::has_room_for_more(&users) {
-            return Err("root's quota of keys is half used".into());
-        }
+    /// The error says why it keeps the asker's group, which is not worth refusing it.
+    pub(crate) fn give_to_group_root(self) -> Result<(), String> {
         Key::from_id(KeySerialId(self.serial))
-            .chown(Some(0), Some(0))
+            .chown(None, Some(0))
             .map_err(|error| format!("the kernel refuses it ({error})"))
     }
 

@@ -14,7 +14,6 @@ mod keyring;
 mod log;
 mod proc_keys;
 mod program;
-mod quota;
 mod serve;
 mod watch;
 

@@ -33,8 +33,8 @@ pub struct Call<'a> {
     tpm_is_stuck: bool,
     root: Option<Name>,
     left_behind: Option<String>,
-    /// Why the key is not root's, where it is not.
-    owner: Result<(), String>,
+    /// Why the key's group is not root, where it is not.
+    group: Result<(), String>,
 }
 
 impl Call<'_> {
@@ -104,8 +104,8 @@ impl Call<'_> {
         }
         if let Err(failure) = result {
             fields.add_bytes("cause", failure.to_string().as_bytes());
-        } else if let Err(why) = &self.owner {
-            fields.add_bytes("not_given_to_root", why.as_bytes());
+        } else if let Err(why) = &self.group {
+            fields.add_bytes("not_given_to_group_root", why.as_bytes());
         }
         let prefix = PREFIX.as_bytes();
         let key_id = description.strip_prefix(prefix).unwrap_or(description);
@@ -184,7 +184,7 @@ fn complete(
         tpm_is_stuck: false,
         root: None,
         left_behind: None,
-        owner: Ok(()),
+        group: Ok(()),
     };
 
     let cut_short = Err(Failure::new(Errno::Later, "ended by a signal", "ask again"));
@@ -206,10 +206,7 @@ fn complete(
         }
     }
     let result = result.and_then(|payload| {
-        // What is root's already stays as it is.
-        if arguments.uid()? != 0 {
-            call.owner = key.give_to_root();
-        }
+        call.group = key.give_to_group_root();
         deliver(arguments.form, key, &payload)
     });
     let mut level = LogLevel::Info;

@@ -171,6 +171,8 @@ fn a_command_reads_it_from_a_file_descriptor() {
     ] {
         assert_eq!(run(&["--fd", fd, "--", "sh", "-c", script]).stdout, key);
     }
+    // It dumps no core.
+    assert_eq!(stdout(&run(&["--", "sh", "-c", "ulimit -H -c"])), "0");
     // It can be read once, and nothing else is left open.
     assert_eq!(run(&["--", "sh", "-c", "cat <&3; cat <&3"]).stdout, key);
     let list = ["sh", "-c", "ls /proc/$$/fd"];
@@ -401,11 +403,12 @@ fn what_another_program_has_made_is_no_key() {
     let text = stderr(&run_as(1000, &request), 1);
     assert!(
         text.starts_with(
-            "tdk: the key was not made by the callout: it belongs to uid 1000, not to root: "
+            "tdk: the key was not made by the callout: it belongs to group 1000, not to root's: "
         ),
         "{text}"
     );
-    // What belongs to root says nothing to root; but it can be of the wrong length.
+    // Of group root is all that root's other programs make; but it can be of the
+    // wrong length.
     let longer = request.map(|word| if word == "32" { "33".into() } else { word });
     let text = stderr(&run_as(0, &longer), 1);
     assert!(
@@ -449,7 +452,7 @@ fn a_callout_that_asks_for_itself() {
 }
 
 #[test]
-fn keys_are_given_to_root() {
+fn keys_are_given_to_group_root() {
     let bench = Bench::new();
     let asker = Asker {
         uid: Some(1000),
@@ -462,33 +465,38 @@ fn keys_are_given_to_root() {
             .output();
         stdout(&output.unwrap())
     };
-    let owner = |text: &str| run(text).split(';').nth(1).unwrap().to_owned();
-    assert_eq!(owner(r#"keyctl rdescribe $("$@" @s)"#), "0");
+    let described = |text: &str| {
+        let text = run(text);
+        let (start, _) = text.split_once(";3f010000;").expect(&text);
+        start.to_owned()
+    };
+    // The owner, who pays, remains.
+    assert_eq!(described(r#"keyctl rdescribe $("$@" @s)"#), "user;1000;0");
     assert_eq!(
-        owner(r#"keyctl link @u @s; k=$("$@" @u); keyctl rdescribe $k; keyctl unlink $k @u"#),
-        "0"
+        described(r#"keyctl link @u @s; k=$("$@" @u); keyctl rdescribe $k; keyctl unlink $k @u"#),
+        "user;1000;0"
     );
-    // Whoever possesses it may do with it what it needs, but not share it.
+    // Who may do with it as with any key, but can't give it to root's group again.
     let text = r#"
         k=$("$@" @s)
-        keyctl setperm $k 0x3f3f3f3f 2>/dev/null && exit 99
-        keyctl chown $k 1000 2>/dev/null && exit 98
+        keyctl setperm $k 0x3f3f0000 && keyctl chgrp $k 1000 || exit 99
+        keyctl chgrp $k 0 2>/dev/null && exit 98
         keyctl pipe $k >/dev/null && keyctl link $k @u && keyctl unlink $k @u &&
             keyctl timeout $k 100 && keyctl invalidate $k && echo all"#;
     assert_eq!(run(text), "all");
-    // The kernel lets nobody give away what the callout can't see.
+    // The kernel lets nobody change what the callout can't see.
     let text = r#"k=$("$@" @u); keyctl link @u @s; keyctl rdescribe $k; keyctl unlink $k @u"#;
-    assert_eq!(owner(text), "1000");
+    assert_eq!(described(text), "user;1000;1000");
     // A logon key, and the pipe form.
     let logon = Asker {
         key_type: "logon",
         ..asker.clone()
     };
     let described = logon.describe(&description, "32 path").unwrap();
-    assert!(described.starts_with(b"logon;0;0;"), "{described:?}");
+    assert!(described.starts_with(b"logon;1000;0;"), "{described:?}");
     let pipe = Rule::pipe(&format!("tcti = \"{}\"\n", bench.tpm.tcti()));
     let described = asker.describe(pipe.description("x"), "32 path").unwrap();
-    assert!(described.starts_with(b"user;0;0;"), "{described:?}");
+    assert!(described.starts_with(b"user;1000;0;"), "{described:?}");
     bench.rule.assert_nothing_left();
 }
 

@@ -198,14 +198,10 @@ impl<'t> User<'t> {
     }
 }
 
-impl User<'_> {
-    /// Where there is little room left: nine tenths are used, and the next few
-    /// requests may fail with EDQUOT. Of root's, half is enough to keep the
-    /// callout from giving keys to root.
-    fn is_near(&self, (used, most): (u64, u64)) -> bool {
-        let tenths = if self.uid == "0" { 5 } else { 9 };
-        used.saturating_mul(10) >= most.saturating_mul(tenths)
-    }
+/// Where there is little room left: nine tenths are used, and the next few requests
+/// may fail with EDQUOT.
+fn is_near((used, most): (u64, u64)) -> bool {
+    used.saturating_mul(10) >= most.saturating_mul(9)
 }
 
 fn quota(key_users: &str) -> Finding {
@@ -221,22 +217,15 @@ fn quota(key_users: &str) -> Finding {
         let bytes = ("bytes of keys", "maxbytes", user.bytes);
         let mut counts = [keys, bytes].into_iter();
         counts
-            .find(|(.., count)| user.is_near(*count))
+            .find(|(.., count)| is_near(*count))
             .map(|count| (user, count))
     });
     let Some((user, (what, sysctl, (count, most)))) = near else {
         return Check::Quota.ok("no user is near their quota of keys");
     };
-    let (root, effect) = if user.uid == "0" {
-        (
-            "root_",
-            "; from half on, keys stay their askers', and tdk request refuses them",
-        )
-    } else {
-        ("", "")
-    };
+    let root = if user.uid == "0" { "root_" } else { "" };
     Check::Quota.warning(
-        format!("uid {} has {count} of {most} {what}{effect}", user.uid),
+        format!("uid {} has {count} of {most} {what}", user.uid),
         format!("free some (see /proc/keys), or raise the sysctl kernel.keys.{root}{sysctl}"),
     )
 }
@@ -350,7 +339,7 @@ mod tests {
             let finding = quota(lines);
             (finding.status, finding.seen, finding.remedy)
         };
-        let root = "    0:     9 8/8 499999/1000000 80/25000000\n";
+        let root = "    0:     9 8/8 899999/1000000 80/25000000\n";
         let calm = "no user is near their quota of keys";
         assert_eq!(say(root), (Status::Ok, calm.into(), None));
         let user = " 1000:     2 2/2 179/200 17999/20000\n";
@@ -367,8 +356,8 @@ mod tests {
                 "keys.maxbytes",
             ),
             (
-                "    0: 2 2/2 5/10 28/20000\n",
-                "uid 0 has 5 of 10 keys; from half on, keys stay their askers', and tdk request refuses them",
+                "    0: 2 2/2 9/10 28/20000\n",
+                "uid 0 has 9 of 10 keys",
                 "keys.root_maxkeys",
             ),
         ] {

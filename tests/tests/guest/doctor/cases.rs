@@ -84,10 +84,12 @@ fn kernel() -> Vec<Case> {
         ),
         case(
             "root's quota",
-            "keys=$(sed -n 's/^ *0: *[0-9]* [0-9/]* \\([0-9]*\\).*/\\1/p' /proc/key-users)\n\
-                   echo $((2 * keys)) >/proc/sys/kernel/keys/root_maxkeys",
-            "echo 1000000 >/proc/sys/kernel/keys/root_maxkeys",
-            vec![("kernel.quota", "warning", "from half on, keys stay")],
+            // Near to it, but with room for this request.
+            "for i in $(seq 150); do keyctl add user filler$i x @u; done >/dev/null\n\
+                   keys=$(sed -n 's/^ *0: *[0-9]* [0-9/]* \\([0-9]*\\).*/\\1/p' /proc/key-users)\n\
+                   echo $((keys + 10)) >/proc/sys/kernel/keys/root_maxkeys",
+            "echo 1000000 >/proc/sys/kernel/keys/root_maxkeys; keyctl clear @u",
+            vec![("kernel.quota", "warning", "uid 0 has ")],
         ),
         case(
             "no user namespaces",

@@ -99,17 +99,20 @@ echo "taken:x:$uid:$uid::/:/bin/false" >>/etc/passwd
 systemctl start dynamic
 "#;
 
-/// When half of root's quota is used up.
+/// When root's quota is used up.
 pub(super) const QUOTA: &str = r#"
-used=$(sed -n 's|^ *0: .* \([0-9]*\)/[0-9]*$|\1|p' /proc/key-users)
-echo $((2 * used - 1)) >/proc/sys/kernel/keys/root_maxbytes
+most=/proc/sys/kernel/keys/root_maxbytes
+before=$(cat $most)
+sed -n 's|^ *0: .* \([0-9]*\)/[0-9]*$|\1|p' /proc/key-users >$most
 as_user() {
     setpriv --reuid 1000 --regid 1000 --clear-groups "$@"
 }
 echo == quota
 as_user tdk request --key-id quota --what 32 --identity id 2>&1
 as_user keyctl session - sh -c \
-    'keyctl rdescribe $(keyctl request2 user tpm2:derived:quota "32 id" @s)' 2>/dev/null
+    'keyctl rdescribe $(keyctl request2 user tpm2:derived:quota "32 id" @s)' 2>/dev/null |
+    cut -d';' -f1-3
+echo $before >$most
 "#;
 
 /// A file system with tdk and what it is linked with, as a disk's image.
