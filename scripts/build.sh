@@ -1,4 +1,5 @@
 #!/bin/sh
+# SPDX-License-Identifier: Apache-2.0 OR MIT
 # Builds what is shipped into target/dist: the static callout and tdk; and
 # tdk-sim for whoever wants to try them on a software TPM.
 set -eu

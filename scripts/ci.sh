@@ -1,4 +1,5 @@
 #!/bin/sh
+# SPDX-License-Identifier: Apache-2.0 OR MIT
 # Everything, with nothing left out and each stage's time.
 set -eu
 cd "$(dirname "$0")/.."

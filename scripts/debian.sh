@@ -1,4 +1,5 @@
 #!/bin/sh
+# SPDX-License-Identifier: Apache-2.0 OR MIT
 # Makes the root file system of guests that run systemd: a minimal Debian 12, as
 # $XDG_CACHE_HOME/tpm-derived-keys/debian/HASH/root.ext4, where HASH is the
 # beginning of this file's SHA-256: another script, another image. Older ones may

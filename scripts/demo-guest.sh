@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0 OR MIT
 # What the demonstration's machines run; scripts/demo.sh puts before it which
 # part it is to be. To the host's standard error, which is descriptor 3 here, it
 # only writes the keys for the table.

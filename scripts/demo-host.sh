@@ -1,4 +1,5 @@
 #!/bin/sh
+# SPDX-License-Identifier: Apache-2.0 OR MIT
 # The whole way of a key, before your eyes: a request to the live kernel, its
 # upcall, our callout, a software TPM, and back. For as long as it runs there is
 # one more line in /etc/request-key.d, for this one key.

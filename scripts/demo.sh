@@ -1,4 +1,5 @@
 #!/bin/sh
+# SPDX-License-Identifier: Apache-2.0 OR MIT
 # The whole way of a key, before your eyes, in virtual machines: a request to
 # Debian's kernel, its upcall, our callout, a TPM device, and back. Nothing of
 # this machine is touched, and no root is needed.

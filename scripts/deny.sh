@@ -1,4 +1,5 @@
 #!/bin/sh
+# SPDX-License-Identifier: Apache-2.0 OR MIT
 # deny.sh CHECK...: looks at what the project depends on by deny.toml. The
 # checks are cargo-deny's: bans, licenses, sources, advisories.
 #

@@ -1,4 +1,5 @@
 #!/bin/sh
+# SPDX-License-Identifier: Apache-2.0 OR MIT
 # deps.sh [guest|demo]: installs what building and testing needs and is missing;
 # with `guest`, also what virtual machines need, fetches their kernels and makes
 # their Debian; with `demo`, only what the demonstration in virtual machines needs, and never by sudo.

@@ -1,4 +1,5 @@
 #!/bin/sh
+# SPDX-License-Identifier: Apache-2.0 OR MIT
 # install.sh DESTDIR PREFIX: installs the callout, tdk, their configuration, and a
 # unit that unlocks volumes, which does nothing before it is enabled. A configuration
 # that is there is kept.

@@ -1,4 +1,5 @@
 #!/bin/sh
+# SPDX-License-Identifier: Apache-2.0 OR MIT
 # Fetches the kernels that guests boot, Debian's for virtual machines, into
 # $XDG_CACHE_HOME/tpm-derived-keys/kernels/VERSION:
 #   vmlinuz   the image

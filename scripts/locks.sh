@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0 OR MIT
 # To be sourced: what tests and demonstrations leave in /run/tdk. Each software
 # TPM had a lock there; once the TPM is gone nobody needs it.
 

@@ -1,4 +1,5 @@
 #!/bin/sh
+# SPDX-License-Identifier: Apache-2.0 OR MIT
 # Everything that can be tested here. What can't is said in a line each; with
 # CI=true it is an error.
 set -eu

@@ -1,4 +1,5 @@
 #!/bin/sh
+# SPDX-License-Identifier: Apache-2.0 OR MIT
 # uninstall.sh DESTDIR PREFIX: removes what install.sh put there, but for a
 # configuration that was changed.
 set -eu

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
 //! Where a simulated TPM is found, and one command sent there.
 
 use std::fs::File;

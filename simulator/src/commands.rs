@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
 //! What tests ask of a simulated TPM, or do to it, behind the back of the
 //! program under test.
 

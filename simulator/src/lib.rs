@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
 //! Software TPMs for the tests, benchmarks and demonstration of
 //! tpm-derived-keys.
 //!

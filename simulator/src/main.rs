@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
 //! `tdk-sim`: simulated TPMs, by hand.
 
 mod cli;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
 //! A pair of TCP ports that stay ours while swtpm is not listening on them.
 
 use std::io;

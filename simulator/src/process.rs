@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
 //! One swtpm process, from its start to its end.
 
 use std::fs::File;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
 //! The state of a simulated TPM: its seeds, its counters, its NV memory.
 
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions, TryLockError};

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
 //! Starting and stopping swtpm.
 
 use std::path::{Path, PathBuf};

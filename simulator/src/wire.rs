@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
 //! The few TPM 2.0 commands this crate sends, as bytes.
 //!
 //! Section numbers and names are those of the TPM 2.0 Library Specification:

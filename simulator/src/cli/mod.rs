@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
 //! One module for each subcommand.
 
 pub(crate) mod guest;

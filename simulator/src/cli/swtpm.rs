@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
 //! `tdk-sim swtpm`: one software TPM for as long as it is wanted.
 
 use std::error::Error;

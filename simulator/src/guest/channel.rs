@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
 //! What comes out of a guest: bytes over a socket, some of them between marks.
 
 use std::io::{self, Read, Write};

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
 //! The archive that a kernel unpacks as its first file system: cpio's "newc"
 //! format (`Documentation/driver-api/early-userspace/buffer-format.rst`).
 //!

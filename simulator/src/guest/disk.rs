@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
 //! What a guest has on disks: its system, if that is Debian, and more.
 
 use std::fs;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
 //! What can go wrong with a guest, other than the script in it.
 
 use std::error::Error;

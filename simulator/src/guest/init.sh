@@ -1,4 +1,5 @@
 #!/bin/busybox sh
+# SPDX-License-Identifier: Apache-2.0 OR MIT
 # Process 1 of a guest, at first: loads the modules, and goes on with what the
 # system is: report.sh here, or systemd on a disk.
 export PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root

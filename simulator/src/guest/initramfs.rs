@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
 //! A guest's first file system, made of what is installed on this machine. It is
 //! also the only one, unless the guest's system is on a disk.
 

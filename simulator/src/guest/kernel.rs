@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
 //! The kernels that guests boot, and their modules.
 
 use std::collections::BTreeMap;

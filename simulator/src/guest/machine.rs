@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
 //! One run of a machine, from its start to its end.
 
 use std::fs;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
 //! Whole machines: a stock kernel under QEMU's emulation, with a software TPM
 //! as its TPM device and a file system made of what is installed here, or a
 //! Debian with systemd on a disk.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0 OR MIT
 # Runs /run/tdk-guest/script, or without one a shell on the console, and reports to the
 # host, over virtio ports:
 #   out      the script's standard input and output

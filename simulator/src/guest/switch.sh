@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0 OR MIT
 # The rest of init.sh where the system is Debian on a disk: /tdk/root goes into it,
 # /tdk/libraries where it has none of that name, and systemd takes over.
 tries=0

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
 //! swtpm as the TPM of a machine: QEMU starts it up, over a control socket.
 
 use std::fs;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
 //! What the tests share: a few raw TPM frames, and a look at processes.
 
 use std::fs;

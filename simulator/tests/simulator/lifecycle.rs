@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
 //! Starting, stopping and restarting a TPM, and what can go wrong.
 
 use std::os::unix::fs::PermissionsExt;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
 //! Tests of the simulated TPMs, with swtpm.
 
 mod common;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
 //! Where a TPM's state comes from, and saving and restoring it.
 
 use std::path::Path;

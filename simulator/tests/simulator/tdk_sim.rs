@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
 //! The program `tdk-sim swtpm`.
 
 use std::fs;

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0 OR MIT
 # What the scripts in guests share.
 
 hexdump() {

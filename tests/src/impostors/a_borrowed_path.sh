@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0 OR MIT
 # The attacker's program has the victim's path in a mount namespace of its own.
 borrow='mount --bind "$own/program" "$victim"'
 ask inside path EACCES unshare -Urm sh -ec "$borrow"'; exec "$@"' sh "$victim"

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0 OR MIT
 # As root. In the root directory of the attacker's program, its path is the
 # victim's.
 mkdir -p "root${victim%/*}"

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0 OR MIT
 ln -s "$victim" link
 ask file path "$victim" ./link
 mkdir -p usr/bin

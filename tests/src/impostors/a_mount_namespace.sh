@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0 OR MIT
 # As root, without a user namespace: what services and containers of the system
 # are in.
 borrow='mount --bind program "$victim" && exec "$@"'

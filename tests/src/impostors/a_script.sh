@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0 OR MIT
 # Not stopped: scripts are not told apart, as it is their interpreter that asks.
 for script in one two; do
     cat >$script <<'END'

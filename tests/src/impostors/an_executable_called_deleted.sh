@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0 OR MIT
 cp program "x (deleted)"
 ask path path EACCES "./x (deleted)"
 ask checksum csum EACCES "./x (deleted)"

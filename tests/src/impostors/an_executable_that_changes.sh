@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0 OR MIT
 # Nothing changes: so what follows is about the changes.
 late true unharmed path "$program" "$program"
 for kind in path csum; do

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0 OR MIT
 # The attacker's program is in an overlay, where the victim is in the real directory.
 mkdir above work
 cp program "above/${victim##*/}"

@@ -1,4 +1,5 @@
 #!/bin/sh
+# SPDX-License-Identifier: Apache-2.0 OR MIT
 # ask WHAT KIND EXPECTED COMMAND...: has COMMAND ask for $description as $uid, in a
 # session keyring of its own, to be known by KIND. EXPECTED is an errno; or what
 # the key has to be derived from: the path of an executable, sum:SHA-256, or id.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0 OR MIT
 # As root, who may mount where everybody sees it: a file is known by the name by
 # which it was executed, as long as that name leads to it.
 uid=1000

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0 OR MIT
 # What the impostors share. They are given
 #   $victim       a keyctl(1) that only root can change
 #   $own          a directory of the attacker's, where they start

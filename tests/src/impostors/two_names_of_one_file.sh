@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0 OR MIT
 # As root, since hard links are for the owners of files. It is known by the name
 # by which it was executed.
 ln "$victim" "$own/second"

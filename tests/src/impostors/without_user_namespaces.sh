@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0 OR MIT
 # As root, who forbids user namespaces in the one way or the other: the executable
 # can't be forged any more.
 uid=1000
