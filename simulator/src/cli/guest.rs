@@ -70,7 +70,7 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "FILE")]
     callout: Option<PathBuf>,
 
-    /// How long the machine may run: 60 if nothing is said, with Debian 180.
+    /// How long the machine may run: 60 if nothing is said, with Debian 300.
     #[arg(long, value_name = "SECONDS", conflicts_with = "shell")]
     time_limit: Option<u64>,
 

@@ -31,7 +31,7 @@ impl System {
     pub(crate) fn time_limit(self) -> Duration {
         match self {
             Self::Initramfs => Duration::from_mins(1),
-            Self::Debian => Duration::from_mins(3),
+            Self::Debian => Duration::from_mins(5),
         }
     }
 

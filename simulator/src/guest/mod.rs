@@ -292,7 +292,7 @@ impl<'a> GuestBuilder<'a> {
         self
     }
 
-    /// How long the machine may run. Default: a minute, with systemd three.
+    /// How long the machine may run. Default: a minute, with systemd five.
     pub fn time_limit(mut self, limit: Duration) -> Self {
         self.limit = Some(limit);
         self
