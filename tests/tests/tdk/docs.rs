@@ -11,10 +11,22 @@ fn exists(name: &str) -> bool {
     let (Some(binary), Some(module)) = (parts.next(), parts.next()) else {
         return false;
     };
-    let file = format!("tests/tests/{binary}/{module}.rs");
-    let Ok(text) = fs::read_to_string(project().join(file)) else {
+    // The module has a file of its own, or a directory.
+    let place = project().join("tests/tests").join(binary).join(module);
+    let mut files = vec![place.with_extension("rs")];
+    files.extend(
+        fs::read_dir(place)
+            .into_iter()
+            .flatten()
+            .map(|entry| entry.unwrap().path()),
+    );
+    let texts = files
+        .iter()
+        .filter_map(|file| fs::read_to_string(file).ok());
+    let text: String = texts.collect();
+    if text.is_empty() {
         return false;
-    };
+    }
     let is_impostor = |name| {
         let script = format!("tests/src/impostors/{name}.sh");
         module == "identity" && project().join(script).exists()
