@@ -24,6 +24,12 @@ case "${1:-}" in
 esac
 
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/tpm-derived-keys
+case $cache in
+*[[:space:]]*)
+    echo "debian: mmdebstrap can't write to a directory with blanks in its name: set XDG_CACHE_HOME" >&2
+    exit 1
+    ;;
+esac
 hash=$(sha256sum <"$self" | cut -c1-12)
 image=$cache/debian/$hash/root.ext4
 if [ -e "$image" ] && [ -z "$update" ]; then

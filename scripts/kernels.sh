@@ -13,6 +13,10 @@ versions="6.1 6.12"
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/tpm-derived-keys
 mkdir -p "$cache/kernels"
 
+# One at a time: apt's lists are shared. The lock goes with this process.
+exec 9>"$cache/kernels/.lock"
+flock 9
+
 # Or the trap below would not run.
 trap 'exit 1' INT TERM HUP
 

@@ -3,8 +3,7 @@
 
 use zeroize::Zeroizing;
 
-/// Small primes are below this. More of them cost more than they spare: see
-/// docs/benchmarks.md.
+/// Small primes are below this.
 const BELOW: u32 = 8192;
 
 /// As many products are tried at a time.
