@@ -38,6 +38,7 @@ END
 [ -n "$demo" ] || look_for <<END
 cryptsetup cryptsetup-bin
 openssl openssl
+ssh-keygen openssh-client
 python3 python3
 perl perl-base
 setpriv util-linux

@@ -8,6 +8,7 @@ use sha2::Sha256;
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
+use crate::det_keygen::{self, Curve, DetKeygenError, PrivateKey};
 use crate::key_info::KeyInfo;
 use crate::request::What;
 
@@ -60,17 +61,36 @@ impl Okm {
         &self.bytes
     }
 
-    /// Encodes what was asked for: for raw keys, the bytes as they are.
+    /// Encodes what was asked for: for raw keys, the bytes as they are, for
+    /// others the PKCS#8 (in DER, section 6 of `docs/derivation.md`) of the key
+    /// that they are the seed of.
     ///
     /// # Errors
     ///
-    /// [`NotServed`] for a seed of an asymmetric key, which this release does
-    /// not turn into one.
-    pub fn into_payload(self) -> Result<Payload, NotServed> {
-        match self.what {
-            What::Raw(_) => Ok(Payload(self.bytes)),
-            other => Err(NotServed(other)),
+    /// As for [`Okm::private_key`].
+    pub fn into_payload(self) -> Result<Payload, DetKeygenError> {
+        match self.private_key()? {
+            None => Ok(Payload(self.bytes)),
+            Some(key) => key.to_pkcs8_der().map(Payload),
         }
+    }
+
+    /// The private key that the bytes are the seed of; None for a raw key. RSA
+    /// takes a search for primes, milliseconds to seconds.
+    ///
+    /// # Errors
+    ///
+    /// A [`DetKeygenError`], if the machine is unsound.
+    pub fn private_key(&self) -> Result<Option<PrivateKey>, DetKeygenError> {
+        let seed = &self.bytes;
+        match self.what {
+            What::Raw(_) => return Ok(None),
+            What::Rsa(bits) => det_keygen::rsa(seed, bits.into()),
+            What::Ecdsa(256) => det_keygen::ecdsa(seed, Curve::P256),
+            What::Ecdsa(_) => det_keygen::ecdsa(seed, Curve::P384),
+            What::Ed25519 => det_keygen::ed25519(seed),
+        }
+        .map(Some)
     }
 }
 
@@ -101,8 +121,8 @@ impl Unlocked {
     ///
     /// # Errors
     ///
-    /// [`NotServed`] as for [`Okm::into_payload`].
-    pub fn payload(self) -> Result<Payload, NotServed> {
+    /// As for [`Okm::into_payload`].
+    pub fn payload(self) -> Result<Payload, DetKeygenError> {
         self.identity_key.expand(&self.key_info).into_payload()
     }
 }
@@ -123,15 +143,3 @@ impl fmt::Debug for Payload {
         write!(f, "Payload({} bytes)", self.0.len())
     }
 }
-
-/// A kind of key that this release derives the seed of, but does not encode.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct NotServed(pub What);
-
-impl fmt::Display for NotServed {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "this release does not make {}", self.0)
-    }
-}
-
-impl std::error::Error for NotServed {}

@@ -12,6 +12,6 @@ pub mod policy;
 pub mod request;
 pub mod tpm;
 
-pub use derivation::{IdentityKey, NotServed, Okm, Payload, Unlocked};
+pub use derivation::{IdentityKey, Okm, Payload, Unlocked};
 pub use harden::no_core_dumps;
 pub use key_info::{KeyInfo, Use};

@@ -172,6 +172,9 @@ impl Request {
 
         let what = match (key_type, what) {
             (KeyType::Asymmetric, What::Raw(_)) => What::Rsa(2048),
+            (KeyType::Asymmetric, What::Ecdsa(_) | What::Ed25519) => {
+                return Err(RequestError::NotRsa(what));
+            }
             _ => what,
         };
         Ok(Self {
@@ -212,20 +215,6 @@ impl Request {
     /// Whether the key is bound to the asker's uid.
     pub fn scope(&self) -> Scope {
         self.scope
-    }
-
-    /// Refuses what this release can't make yet, before anyone has been
-    /// identified or a TPM asked.
-    ///
-    /// # Errors
-    ///
-    /// [`RequestError::NotServed`] for anything but raw keys.
-    pub fn check_served(&self) -> Result<(), RequestError> {
-        match (self.key_type, self.what) {
-            (KeyType::Asymmetric, _) => Err(RequestError::NotServed("key type asymmetric".into())),
-            (_, What::Raw(_)) => Ok(()),
-            (_, other) => Err(RequestError::NotServed(other.to_string())),
-        }
     }
 
     /// Next stage: joins the request with what was found out about its asker.
@@ -342,28 +331,32 @@ pub enum RequestError {
     Option(Quoted),
     /// An option was given twice.
     Twice(Quoted),
-    /// Understood, but not made by this release.
-    NotServed(String),
+    /// An `asymmetric` key of a kind that the kernel has no private keys of.
+    NotRsa(What),
 }
 
 impl RequestError {
     /// What the asker can do about it.
     pub fn hint(&self) -> &'static str {
         match self {
-            Self::KeyType(_) => "ask for a user, logon or big_key key",
+            Self::KeyType(_) => "ask for a user, logon, big_key or asymmetric key",
             Self::Prefix(_) => "the description of a derived key is tpm2:derived:<key id>",
             Self::KeyIdLength(_) | Self::KeyIdNul => "a key id has 1 to 255 bytes, none of them 0",
             Self::What(_) => {
-                "the first word is a length in bytes from 1 to 1024, in plain decimal digits"
+                "the first word is a length in bytes from 1 to 1024, in plain decimal digits, or \
+                 one of rsa2048, rsa3072, rsa4096, p256, p384, ed25519"
             }
             Self::MissingWhat | Self::MissingIdentity => {
-                "callout info is '<length> <path|csum|id> [gen=N]', for example '32 path'"
+                "callout info is '<length or kind> <path|csum|id> [gen=N]', for example '32 path'"
             }
             Self::Identity(_) => "the second word is one of path, csum, id",
             Self::Generation(_) => "write gen=N with N from 0 to 4294967295",
             Self::Option(_) => "the options are gen=N and v=1",
             Self::Twice(_) => "give each option once",
-            Self::NotServed(_) => "ask for raw bytes: a length from 1 to 1024",
+            Self::NotRsa(_) => {
+                "the kernel takes only RSA private keys: ask for rsa2048, rsa3072 or rsa4096, or \
+                 for a user key"
+            }
         }
     }
 }
@@ -390,7 +383,7 @@ impl fmt::Display for RequestError {
             Self::Generation(word) => write!(f, "{word} is no generation"),
             Self::Option(word) => write!(f, "{word} is no option"),
             Self::Twice(word) => write!(f, "option {word} is there twice"),
-            Self::NotServed(what) => write!(f, "this release does not make {what}"),
+            Self::NotRsa(what) => write!(f, "key type asymmetric can't be {what}"),
         }
     }
 }

@@ -169,10 +169,32 @@ fn an_asymmetric_key_of_a_plain_length_is_rsa2048() {
 }
 
 #[test]
-fn what_is_not_made_yet_is_refused_by_name() {
-    info(b"32 path").unwrap().check_served().unwrap();
-    let error = info(b"p384 path").unwrap().check_served().unwrap_err();
-    assert_eq!(error.to_string(), "this release does not make p384");
+fn the_kernel_takes_only_rsa_private_keys() {
+    let asymmetric = |info: &[u8]| Request::parse(b"asymmetric", b"tpm2:derived:x", info);
+    for (info, what) in [
+        (&b"1 id"[..], What::Rsa(2048)),
+        (b"rsa3072 path", What::Rsa(3072)),
+        (b"rsa4096 csum", What::Rsa(4096)),
+    ] {
+        assert_eq!(asymmetric(info).unwrap().what(), what);
+    }
+    for (info, what) in [
+        (&b"p256 path"[..], "p256"),
+        (b"p384 id", "p384"),
+        (b"ed25519 csum", "ed25519"),
+    ] {
+        let error = asymmetric(info).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            format!("key type asymmetric can't be {what}")
+        );
+        assert!(
+            error
+                .hint()
+                .contains("the kernel takes only RSA private keys")
+        );
+    }
+    assert!(asymmetric(b"0 path").is_err());
 }
 
 #[test]

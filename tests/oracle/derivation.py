@@ -11,6 +11,8 @@ import re
 import struct
 from dataclasses import dataclass
 
+import det_keygen
+
 IDENTITY_LABEL = b"tpm-derived-keys identity v1"
 KEY_LABEL = b"tpm-derived-keys key v1"
 DESCRIPTION_PREFIX = b"tpm2:derived:"
@@ -239,7 +241,8 @@ def okm(identity_key: bytes, request: Request) -> bytes:
 
 
 def payload(request: Request, material: bytes) -> bytes:
-    """Section 5, payload bytes: for alg 1, okm itself."""
-    if request.alg != RAW:
-        raise NotImplementedError(f"no payload encoding for alg {request.alg}")
-    return material
+    """Section 6, payload bytes: for alg 1, okm itself, for others PKCS#8."""
+    if request.alg == RAW:
+        return material
+    name = {RSA: f"rsa{request.param}", ECDSA: f"p{request.param}", ED25519: "ed25519"}
+    return det_keygen.pkcs8(name[request.alg], material)

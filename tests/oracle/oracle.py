@@ -11,7 +11,8 @@
   {"type": "user", "description": "<hex>", "info": "<hex>", "uid": 1000,
    "realm": "<hex>", "value": "<hex>"}
 
-and answers each with one line, {"okm", "identity_key", "identity_digest"} in
+and answers each with one line, {"okm", "payload", "identity_key",
+"identity_digest"} in
 hex, or {"error": "message"} for a request that the page refuses. `value` is
 the identity value of section 2 for the kind that the callout info names; uid
 may be any integer where the callout info has scope=any. A line that is no such
@@ -57,7 +58,7 @@ def parse_line(line: bytes) -> dict[str, object]:
 
 
 def answer(fields: dict, identity_key_of: IdentityKey) -> dict[str, str]:
-    """Sections 2 to 5 for one request."""
+    """Sections 2 to 6 for one request."""
     try:
         request = derivation.parse_request(
             fields["type"], fields["description"], fields["info"]
@@ -69,8 +70,10 @@ def answer(fields: dict, identity_key_of: IdentityKey) -> dict[str, str]:
         return {"error": str(error)}
     digest = derivation.identity_digest(identity)
     identity_key = identity_key_of(digest)
+    okm = derivation.okm(identity_key, request)
     return {
-        "okm": derivation.okm(identity_key, request).hex(),
+        "okm": okm.hex(),
+        "payload": derivation.payload(request, okm).hex(),
         "identity_key": identity_key.hex(),
         "identity_digest": digest.hex(),
     }

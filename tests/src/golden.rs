@@ -14,8 +14,8 @@ use crate::project;
 pub struct Entry {
     /// The request.
     pub request: Request,
-    /// The key.
-    pub okm: Vec<u8>,
+    /// The key: for raw keys `okm`, for others the `payload` made of it.
+    pub payload: Vec<u8>,
 }
 
 fn directory() -> PathBuf {
@@ -45,9 +45,10 @@ pub fn entries() -> Vec<Entry> {
         .lines()
         .map(|line| {
             let json: Value = serde_json::from_str(line).unwrap();
+            let payload = json.get("payload").unwrap_or(&json["okm"]);
             Entry {
                 request: Request::from_json(&json),
-                okm: hex::decode(json["okm"].as_str().unwrap()).unwrap(),
+                payload: hex::decode(payload.as_str().unwrap()).unwrap(),
             }
         })
         .collect();

@@ -78,8 +78,8 @@ pub fn derive(tcti: &str, requests: &[Request]) -> Vec<Result<Vec<u8>, String>> 
         .lines()
         .map(|line| {
             let answer: Value = serde_json::from_str(line).unwrap();
-            match answer["okm"].as_str() {
-                Some(okm) => Ok(hex::decode(okm).unwrap()),
+            match answer["payload"].as_str() {
+                Some(payload) => Ok(hex::decode(payload).unwrap()),
                 None => Err(answer["error"].as_str().unwrap().to_owned()),
             }
         })

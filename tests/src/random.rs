@@ -44,7 +44,15 @@ impl Random {
         let any = self.below(1024) + 1;
         let length = self.one_of(&[1, 16, 31, 32, 33, 64, 1024, any]);
         let kind = self.one_of(&["path", "csum", "id", "cgroup", "verity"]);
-        let mut info = format!("{length} {kind}");
+        let (key_type, what) = match self.below(40) {
+            0 => ("asymmetric", "rsa2048".into()),
+            1..=4 => ("user", self.one_of(&["p256", "p384", "ed25519"]).into()),
+            _ => (
+                self.one_of(&["user", "logon", "big_key"]),
+                length.to_string(),
+            ),
+        };
+        let mut info = format!("{what} {kind}");
         if self.below(2) == 0 {
             let generation = self.one_of(&[0, 1, u64::from(u32::MAX), 7]);
             info = format!("{info} gen={generation}");
@@ -59,7 +67,7 @@ impl Random {
         let realm_length = self.one_of(&[0, 0, 1, 64]);
         let any_uid = u32::try_from(self.number() % 70000).unwrap();
         Request {
-            key_type: self.one_of(&["user", "logon", "big_key"]).into(),
+            key_type: key_type.into(),
             description: [b"tpm2:derived:", &self.bytes(key_id_length)[..]].concat(),
             info: info.into(),
             uid: self.one_of(&[0, 1000, u32::MAX - 1, any_uid]),

@@ -15,6 +15,8 @@ pub enum Error {
     KeyIdNul,
     /// A key of this many bytes was asked for, not of 1 to 1024.
     Length(u16),
+    /// An RSA key of this many bits was asked for, not of 2048, 3072 or 4096.
+    Bits(u16),
     /// EACCES: the asker is not who it seems, or may not have this key; or the
     /// TPM's owner has a password.
     Refused,
@@ -40,7 +42,8 @@ pub enum Error {
     /// The key belongs to this group, not to root's: another program than the
     /// callout made it.
     NotFromCallout(u32),
-    /// The key has another length than was asked for.
+    /// The key has another length than was asked for, or is no PKCS#8 of this
+    /// length.
     OtherLength(usize),
     /// Something else the kernel said.
     System(io::Error),
@@ -52,6 +55,7 @@ impl Error {
         match self {
             Self::KeyIdLength(_) | Self::KeyIdNul => "a key id has 1 to 255 bytes, none of them 0",
             Self::Length(_) => "ask for 1 to 1024 bytes",
+            Self::Bits(_) => "ask for 2048, 3072 or 4096 bits",
             Self::Refused | Self::Failed => {
                 "the callout's log says why, for root: journalctl -t key.tpm2_derived, or dmesg"
             }
@@ -84,6 +88,7 @@ impl fmt::Display for Error {
             Self::KeyIdLength(length) => write!(f, "the key id is {length} bytes long"),
             Self::KeyIdNul => write!(f, "the key id contains a byte 0"),
             Self::Length(length) => write!(f, "no key has {length} bytes"),
+            Self::Bits(bits) => write!(f, "no RSA key has {bits} bits"),
             Self::Refused => write!(f, "the key is refused (EACCES)"),
             Self::Malformed => write!(f, "the request is not understood (EINVAL)"),
             Self::NoTpm => write!(f, "there is no usable TPM (ENODEV)"),

@@ -37,7 +37,49 @@ const PREFIX: &[u8] = b"tpm2:derived:";
 pub enum What {
     /// That many bytes, 1 to 1024.
     Bytes(u16),
+    /// An RSA key with a modulus of that many bits: 2048, 3072 or 4096. Its bytes
+    /// are PKCS#8 (RFC 5958) in DER, as with the following.
+    Rsa(u16),
+    /// An ECDSA key on P-256.
+    P256,
+    /// An ECDSA key on P-384.
+    P384,
+    /// An Ed25519 key.
+    Ed25519,
 }
+
+impl What {
+    fn word(self) -> Result<String, Error> {
+        match self {
+            Self::Bytes(length @ 1..=1024) => Ok(length.to_string()),
+            Self::Bytes(length) => Err(Error::Length(length)),
+            Self::Rsa(bits @ (2048 | 3072 | 4096)) => Ok(format!("rsa{bits}")),
+            Self::Rsa(bits) => Err(Error::Bits(bits)),
+            Self::P256 => Ok("p256".into()),
+            Self::P384 => Ok("p384".into()),
+            Self::Ed25519 => Ok("ed25519".into()),
+        }
+    }
+
+    /// Whether these bytes can be the key: by their length, which the derivation
+    /// fixes, and for RSA's PKCS#8 its outermost element tells (X.690, 8.1.3).
+    fn may_be(self, key: &[u8]) -> bool {
+        let fixed = match self {
+            Self::Bytes(length) => length.into(),
+            Self::P256 => 138,
+            Self::P384 => 185,
+            Self::Ed25519 => 48,
+            Self::Rsa(_) => match *key {
+                [0x30, 0x82, high, low, ..] => 4 + usize::from(u16::from_be_bytes([high, low])),
+                _ => return false,
+            },
+        };
+        key.len() == fixed
+    }
+}
+
+/// More than the longest key has, the PKCS#8 of 4096 bits.
+const ENOUGH: usize = 4096;
 
 /// By what the calling program is to be known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -168,15 +210,15 @@ impl Request {
     }
 
     fn read(&self, serial: i32) -> Result<Key, Error> {
-        let What::Bytes(length) = self.what;
-        let mut bytes = Zeroizing::new(vec![0; usize::from(length)]);
+        let mut bytes = Zeroizing::new(vec![0; ENOUGH]);
         let read = KernelKey::from_id(KeySerialId(serial))
             .read(&mut bytes)
             .map_err(other)?;
-        if read != bytes.len() {
-            return Err(Error::OtherLength(read));
+        // The kernel tells how long it is even where it does not fit.
+        match bytes.get(..read) {
+            Some(key) if self.what.may_be(key) => Ok(Key::new(Zeroizing::new(key.to_vec()))),
+            _ => Err(Error::OtherLength(read)),
         }
-        Ok(Key::new(bytes))
     }
 
     fn description(&self) -> Result<CString, Error> {
@@ -187,12 +229,8 @@ impl Request {
     }
 
     fn callout_info(&self) -> Result<CString, Error> {
-        let What::Bytes(length) = self.what;
-        if !(1..=1024).contains(&length) {
-            return Err(Error::Length(length));
-        }
-        let identity = self.identity.word();
-        let words = format!("{length} {identity} gen={}", self.generation);
+        let (what, identity) = (self.what.word()?, self.identity.word());
+        let words = format!("{what} {identity} gen={}", self.generation);
         Ok(CString::new(words).expect("words have no byte 0"))
     }
 }
@@ -229,10 +267,36 @@ mod tests {
         assert_eq!(words(&request("x").generation(7)), "32 path gen=7");
         let id = Request::new("x", What::Bytes(1024), Identity::Id);
         assert_eq!(words(&id), "1024 id gen=0");
+        for (what, word) in [
+            (What::Rsa(3072), "rsa3072"),
+            (What::P256, "p256"),
+            (What::P384, "p384"),
+            (What::Ed25519, "ed25519"),
+        ] {
+            let request = Request::new("x", what, Identity::Csum);
+            assert_eq!(words(&request), format!("{word} csum gen=0"));
+        }
+        for bits in [0, 1024, 2049, 8192] {
+            let request = Request::new("x", What::Rsa(bits), Identity::Csum);
+            assert!(matches!(request.ask(), Err(Error::Bits(b)) if b == bits));
+        }
         for length in [0, 1025, u16::MAX] {
             let request = Request::new("x", What::Bytes(length), Identity::Csum);
             assert!(matches!(request.ask(), Err(Error::Length(l)) if l == length));
         }
+    }
+
+    #[test]
+    fn what_keys_look_like() {
+        let bytes = What::Bytes(3);
+        assert!(bytes.may_be(b"abc") && !bytes.may_be(b"ab") && !bytes.may_be(b"abcd"));
+        assert!(What::P256.may_be(&[0; 138]) && !What::P256.may_be(&[0; 137]));
+        assert!(What::P384.may_be(&[0; 185]) && What::Ed25519.may_be(&[0; 48]));
+        let rsa = What::Rsa(2048);
+        let whole = [&[0x30, 0x82, 1, 2][..], &[0; 258]].concat();
+        assert!(rsa.may_be(&whole));
+        assert!(!rsa.may_be(&whole[..261]) && !rsa.may_be(&[&whole[..], &[0]].concat()));
+        assert!(!rsa.may_be(b"") && !rsa.may_be(&[0x30, 0x80, 0, 0]));
     }
 
     #[test]

@@ -4,6 +4,7 @@
 use std::fmt;
 
 use tpm_derived_keys::config::{ConfigError, LogLevel};
+use tpm_derived_keys::det_keygen::DetKeygenError;
 use tpm_derived_keys::identity::IdentityError;
 use tpm_derived_keys::policy::Refusal;
 use tpm_derived_keys::request::RequestError;
@@ -124,6 +125,12 @@ impl From<Refusal> for Failure {
     fn from(refusal: Refusal) -> Self {
         let hint = refusal.hint();
         Self::new(Errno::Refused, refusal, hint)
+    }
+}
+
+impl From<DetKeygenError> for Failure {
+    fn from(error: DetKeygenError) -> Self {
+        Self::new(Errno::Failed, error, "")
     }
 }
 

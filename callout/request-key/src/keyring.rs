@@ -4,7 +4,7 @@
 
 use std::io;
 
-use linux_keyutils::{Key, KeySerialId};
+use linux_keyutils::{Key, KeyError, KeySerialId};
 use tpm_derived_keys::Payload;
 
 use crate::failure::{Errno, Failure};
@@ -75,17 +75,33 @@ impl UnderConstruction {
     pub(crate) fn instantiate(self, payload: &Payload) -> Result<(), Failure> {
         Key::from_id(KeySerialId(self.serial))
             .instantiate(payload.as_bytes(), NO_KEYRING)
-            .map_err(|error| {
-                Failure::new(
-                    Errno::Failed,
-                    format!("the kernel did not take the key ({error})"),
-                    "check the asker's key quota in /proc/key-users",
-                )
-            })
+            .map_err(not_taken)
     }
 
     /// Completes U with an errno that its askers get for a while.
     pub(crate) fn reject(self, errno: Errno) -> io::Result<()> {
         tdk_sys::reject(self.serial, errno.lifetime(), errno.value())
     }
+}
+
+/// Why the kernel did not take a key, and what to do.
+fn not_taken(error: KeyError) -> Failure {
+    let (why, hint) = match error {
+        KeyError::QuotaExceeded => (
+            "the asker's quota of keys is full (EDQUOT)".into(),
+            "see /proc/key-users, and raise kernel.keys.maxkeys and maxbytes",
+        ),
+        // What key type asymmetric says when no parser knows what it is.
+        KeyError::Unknown(libc::EBADMSG) => (
+            "it has no parser for private keys (EBADMSG)".into(),
+            "load it: modprobe pkcs8_key_parser",
+        ),
+        KeyError::Unknown(libc::ENOPKG) => (
+            "it lacks the algorithm (ENOPKG)".into(),
+            "load pkcs8_key_parser and rsa, or use a kernel with CONFIG_CRYPTO_RSA",
+        ),
+        other => (other.to_string(), ""),
+    };
+    let message = format!("the kernel did not take the key: {why}");
+    Failure::new(Errno::Failed, message, hint)
 }

@@ -7,7 +7,7 @@ use tpm_derived_keys::request::Request;
 use tpm_derived_keys::tpm::{Direct, RootKey, Tcti, TpmError};
 
 use crate::asker::Asker;
-use crate::failure::{Errno, Failure};
+use crate::failure::Failure;
 use crate::keyring::UnderConstruction;
 use crate::program::Call;
 
@@ -25,7 +25,6 @@ pub fn serve(call: &mut Call<'_>) -> Result<Payload, Failure> {
 
     let (key_type, description, callout_info) = call.strings();
     let request = Request::parse(key_type, description, callout_info)?;
-    request.check_served()?;
 
     let uid = call.uid()?;
     let subject = asker?.check(uid)?.subject(request.kind())?;
@@ -46,9 +45,7 @@ pub fn serve(call: &mut Call<'_>) -> Result<Payload, Failure> {
     if let Some(error) = left_behind {
         call.note_left_behind(&error);
     }
-    unlocked
-        .payload()
-        .map_err(|error| Failure::new(Errno::Malformed, error, ""))
+    Ok(unlocked.payload()?)
 }
 
 impl Call<'_> {

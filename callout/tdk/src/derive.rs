@@ -6,13 +6,15 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use clap::ValueEnum;
-use tpm_derived_keys::KeyInfo;
 use tpm_derived_keys::identity::{Identity, Kind, Realm, Scope, Subject};
-use tpm_derived_keys::request::Request;
+use tpm_derived_keys::request::{PREFIX, Request, What};
 use tpm_derived_keys::tpm::RootKey;
+use tpm_derived_keys::{KeyInfo, Okm};
+use zeroize::Zeroizing;
 
 use crate::error::Error;
-use crate::format::Format;
+use crate::format;
+use crate::key_pair;
 use crate::words::Words;
 use crate::{Place, leave_if_hanging, print, warn};
 
@@ -22,7 +24,8 @@ use crate::{Place, leave_if_hanging, print, warn};
 /// key or to see why one differs. Several --key-id give several keys for one TPM operation.
 #[derive(clap::Args)]
 pub(crate) struct Derive {
-    /// What the key is to be: a length in bytes, from 1 to 1024
+    /// What the key is to be: a length in bytes, from 1 to 1024, or rsa2048, rsa3072, rsa4096, p256,
+    /// p384 or ed25519
     #[arg(long, value_name = "WHAT", allow_hyphen_values = true)]
     what: OsString,
 
@@ -57,19 +60,19 @@ pub(crate) struct Derive {
     #[arg(long, conflicts_with = "uid")]
     scope: Option<Any>,
 
-    /// The key type that the asker asks for: user, logon or big_key; logon keys, which can't be
-    /// read back, differ from the others
-    #[arg(
-        long,
-        value_name = "TYPE",
-        default_value = "user",
-        allow_hyphen_values = true
-    )]
-    r#type: OsString,
+    /// The key type that the asker asks for: user (the default but for RSA), logon, big_key or
+    /// asymmetric; keys that can't be read back (logon, asymmetric) differ from the others
+    #[arg(long, value_name = "TYPE", allow_hyphen_values = true)]
+    r#type: Option<OsString>,
 
-    /// How to print the key: one line a key in hex or base64, or the bytes themselves
-    #[arg(long, default_value = "hex")]
-    format: Format,
+    /// How to print the key: one line a key in hex (by default) or base64, or the bytes themselves;
+    /// for a pair of keys also as text (pem, its default), der or OpenSSH's
+    #[arg(long)]
+    format: Option<Format>,
+
+    /// Print the public key: SubjectPublicKeyInfo, or with --format ssh a line for authorized_keys
+    #[arg(long)]
+    public: bool,
 
     /// The realm, instead of the configured one
     #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
@@ -81,13 +84,32 @@ enum Any {
     Any,
 }
 
+#[derive(Clone, Copy, PartialEq, ValueEnum)]
+enum Format {
+    Hex,
+    Base64,
+    Raw,
+    Pem,
+    Der,
+    Ssh,
+}
+
+impl Format {
+    /// How bytes are written in it.
+    fn bytes(self) -> format::Format {
+        match self {
+            Self::Hex => format::Format::Hex,
+            Self::Base64 => format::Format::Base64,
+            Self::Pem => format::Format::Pem,
+            Self::Raw | Self::Der | Self::Ssh => format::Format::Raw,
+        }
+    }
+}
+
 impl Derive {
     pub(crate) fn run(&self, place: &Place) -> Result<(), Error> {
-        if self.format == Format::Raw && self.key_id.len() > 1 {
-            let what = "--format raw prints one key: give one --key-id";
-            return Err(Error::Usage(what.into()));
-        }
         let requests = self.requests()?;
+        let format = self.format(requests[0].what())?;
         let identity = self.identity(&requests[0], place)?;
 
         let mut tpm = place.open()?;
@@ -101,7 +123,7 @@ impl Derive {
 
         for request in &requests {
             let okm = identity_key.expand(&KeyInfo::from(request));
-            print(&self.format.encode(okm.into_payload()?.as_bytes()))?;
+            print(&self.encode(okm, format, request)?)?;
         }
         left.iter().for_each(leave_if_hanging);
         Ok(())
@@ -118,8 +140,61 @@ impl Derive {
         if self.scope.is_some() {
             words.add("--scope", "scope=", "any".as_ref())?;
         }
-        let parse = |key_id: &OsString| words.parse(&self.r#type, key_id);
+        let key_type = match &self.r#type {
+            Some(key_type) => key_type.as_os_str(),
+            None if self.what.as_bytes().starts_with(b"rsa") => {
+                let what = "--type asymmetric or --type user? They are two keys, for one can be \
+                            read from the kernel";
+                return Err(Error::Usage(what.into()));
+            }
+            None => "user".as_ref(),
+        };
+        let parse = |key_id: &OsString| words.parse(key_type, key_id);
         self.key_id.iter().map(parse).collect()
+    }
+
+    /// The format that was asked for or is usual, if there is such a thing.
+    fn format(&self, what: What) -> Result<Format, Error> {
+        let usage = |what: String| Err(Error::Usage(what));
+        let is_pair = !matches!(what, What::Raw(_));
+        let usual = if is_pair { Format::Pem } else { Format::Hex };
+        let format = self.format.unwrap_or(usual);
+        if !is_pair && self.public {
+            return usage(format!("a key of {what} bytes has no public key"));
+        }
+        if !is_pair && matches!(format, Format::Pem | Format::Der | Format::Ssh) {
+            let what = format!("a key of {what} bytes is printed in hex, base64 or raw");
+            return usage(what);
+        }
+        if matches!(format, Format::Raw | Format::Der) && self.key_id.len() > 1 {
+            let name = if format == Format::Raw { "raw" } else { "der" };
+            return usage(format!("--format {name} prints one key: give one --key-id"));
+        }
+        Ok(format)
+    }
+
+    fn encode(
+        &self,
+        okm: Okm,
+        format: Format,
+        request: &Request,
+    ) -> Result<Zeroizing<Vec<u8>>, Error> {
+        // A key id can be any bytes; a comment is to be one line.
+        let comment = format!("{PREFIX}{}", request.key_id());
+        let key = match format {
+            Format::Ssh => okm.private_key()?,
+            _ if self.public => okm.private_key()?,
+            _ => None,
+        };
+        let Some(key) = key else {
+            return Ok(format.bytes().encode(okm.into_payload()?.as_bytes()));
+        };
+        Ok(Zeroizing::new(match (format, self.public) {
+            (Format::Ssh, true) => key_pair::public(&key, &comment)?.into_bytes(),
+            (Format::Ssh, false) => key_pair::private(&key, &comment)?.as_bytes().to_vec(),
+            (Format::Pem, _) => key.to_public_pem()?.into_bytes(),
+            _ => return Ok(format.bytes().encode(&key.to_public_der()?)),
+        }))
     }
 
     fn identity(&self, request: &Request, place: &Place) -> Result<Identity, Error> {

@@ -6,7 +6,6 @@ use std::fmt;
 use std::io;
 use std::process::ExitCode;
 
-use tpm_derived_keys::NotServed;
 use tpm_derived_keys::config::ConfigError;
 use tpm_derived_keys::det_keygen::DetKeygenError;
 use tpm_derived_keys::identity::IdentityError;
@@ -23,8 +22,8 @@ pub(crate) enum Error {
     Tcti(TctiError),
     Config(ConfigError),
     Tpm(TpmError),
-    NotServed(NotServed),
     DetKeygen(DetKeygenError),
+    SshKey(ssh_key::Error),
     Input(io::Error),
     Output(io::Error),
     Asking(tdk_client::Error),
@@ -42,9 +41,9 @@ impl Error {
                 DetKeygenError::Seed(_) | DetKeygenError::Ed25519Seed(_) | DetKeygenError::Bits(_),
             ) => ExitCode::from(2),
             Self::DetKeygen(_)
+            | Self::SshKey(_)
             | Self::Config(_)
             | Self::Tpm(_)
-            | Self::NotServed(_)
             | Self::Input(_)
             | Self::Output(_)
             | Self::Asking(_)
@@ -63,7 +62,6 @@ impl fmt::Display for Error {
             Self::Tcti(error) => error.fmt(f),
             Self::Config(error) => write!(f, "{error}: {}", error.hint()),
             Self::Tpm(error) => write!(f, "{error}: {}", error.hint()),
-            Self::NotServed(error) => error.fmt(f),
             Self::Asking(error) if error.hint().is_empty() => error.fmt(f),
             Self::Asking(error) => write!(f, "{error}: {}", error.hint()),
             Self::Pipe(error) => write!(f, "can't put the key into a pipe: {error}"),
@@ -71,6 +69,7 @@ impl fmt::Display for Error {
                 write!(f, "can't run {}: {error}", program.display())
             }
             Self::DetKeygen(error) => error.fmt(f),
+            Self::SshKey(error) => write!(f, "the key can't be written as OpenSSH's: {error}"),
             Self::Input(error) => write!(f, "can't read standard input: {error}"),
             Self::Output(error) => write!(f, "can't write to standard output: {error}"),
         }
@@ -94,6 +93,6 @@ from!(
     Config: ConfigError,
     Tpm: TpmError,
     DetKeygen: DetKeygenError,
-    NotServed: NotServed,
+    SshKey: ssh_key::Error,
     Asking: tdk_client::Error
 );

@@ -18,6 +18,7 @@ mod det_keygen;
 mod doctor;
 mod error;
 mod format;
+mod key_pair;
 mod place;
 mod request;
 mod root;

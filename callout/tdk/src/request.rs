@@ -39,7 +39,8 @@ pub(crate) struct Request {
     #[arg(long, value_name = "ID", allow_hyphen_values = true)]
     key_id: OsString,
 
-    /// What the key is to be: a length in bytes, from 1 to 1024
+    /// What the key is to be: a length in bytes, from 1 to 1024, or rsa2048, rsa3072, rsa4096, p256,
+    /// p384 or ed25519, of which there is the PKCS#8
     #[arg(long, value_name = "WHAT", allow_hyphen_values = true)]
     what: OsString,
 
@@ -55,7 +56,8 @@ pub(crate) struct Request {
     #[arg(long, value_name = "TYPE", default_value = "user")]
     r#type: KeyType,
 
-    /// How to write the key: by default in hex, but raw for a command
+    /// How to write the key: by default in hex, but raw for a command; pem is for keys that are not
+    /// plain bytes, and what they are printed in by default
     #[arg(long)]
     format: Option<Format>,
 
@@ -92,14 +94,14 @@ impl Request {
             let what = format!("--fd {number} is where messages go: give 0, 3 or above");
             return Err(Error::Usage(what));
         }
-        let request = self.request()?;
+        let (request, what) = self.request()?;
+        let format = self.format(what)?;
         let Some((program, arguments)) = self.command.split_first() else {
             let key = request.ask()?;
-            let format = self.format.unwrap_or(Format::Hex);
             return print(&format.encode(key.as_bytes()));
         };
         let number = RawFd::from(self.fd.unwrap_or(3));
-        let end = self.key_to_read(&request, number)?;
+        let end = key_to_read(&request, format, number)?;
         let error = Command::new(program)
             .args(arguments)
             .env(VARIABLE, number.to_string())
@@ -109,7 +111,22 @@ impl Request {
         Err(Error::Command(program.clone(), error))
     }
 
-    fn request(&self) -> Result<tdk_client::Request, Error> {
+    fn format(&self, what: What) -> Result<Format, Error> {
+        let is_bytes = matches!(what, What::Bytes(_));
+        match self.format {
+            Some(Format::Pem) if is_bytes => {
+                let what = "--format pem is for keys that are not plain bytes: give hex, base64 or \
+                            raw";
+                Err(Error::Usage(what.into()))
+            }
+            Some(format) => Ok(format),
+            None if !self.command.is_empty() => Ok(Format::Raw),
+            None if is_bytes => Ok(Format::Hex),
+            None => Ok(Format::Pem),
+        }
+    }
+
+    fn request(&self) -> Result<(tdk_client::Request, What), Error> {
         let mut words = Words::default();
         words.add("--what", "", &self.what)?;
         words.add("--identity", "", &self.identity)?;
@@ -126,43 +143,46 @@ impl Request {
                 return Err(Error::Usage(what.into()));
             }
         };
-        let grammar::What::Raw(length) = request.what() else {
-            unreachable!("only raw keys are served, and that has been checked");
+        let what = match request.what() {
+            grammar::What::Raw(length) => What::Bytes(length),
+            grammar::What::Rsa(bits) => What::Rsa(bits),
+            grammar::What::Ecdsa(256) => What::P256,
+            grammar::What::Ecdsa(_) => What::P384,
+            grammar::What::Ed25519 => What::Ed25519,
         };
         let key_type = match self.r#type {
             KeyType::User => tdk_client::KeyType::User,
             KeyType::BigKey => tdk_client::KeyType::BigKey,
         };
-        Ok(
-            tdk_client::Request::new(request.key_id().as_bytes(), What::Bytes(length), identity)
-                .generation(request.generation())
-                .key_type(key_type),
-        )
+        let request = tdk_client::Request::new(request.key_id().as_bytes(), what, identity)
+            .generation(request.generation())
+            .key_type(key_type);
+        Ok((request, what))
     }
+}
 
-    /// Asks for the key, and leaves it in a pipe whose reading end has this number
-    /// and stays open in the command.
-    ///
-    /// A pipe is read once, and nothing of it reaches a disk (as a memfd would by
-    /// being swapped out). The smallest one holds 4096 bytes, more than any key.
-    fn key_to_read(
-        &self,
-        request: &tdk_client::Request,
-        number: RawFd,
-    ) -> Result<Option<OwnedFd>, Error> {
-        let (reader, writer) = pipe_at(number)?;
-        let key = request.ask()?;
-        let format = self.format.unwrap_or(Format::Raw);
-        File::from(writer)
-            .write_all(&format.encode(key.as_bytes()))
-            .map_err(Error::Pipe)?;
-        if number == 0 {
-            rustix::stdio::dup2_stdin(reader).map_err(pipe_error)?;
-            return Ok(None);
-        }
-        rustix::io::fcntl_setfd(&reader, FdFlags::empty()).map_err(pipe_error)?;
-        Ok(Some(reader))
+/// Asks for the key, and leaves it in a pipe whose reading end has this number
+/// and stays open in the command.
+///
+/// A pipe is read once, and nothing of it reaches a disk (as a memfd would by
+/// being swapped out). There is room for every key in it, or an error.
+fn key_to_read(
+    request: &tdk_client::Request,
+    format: Format,
+    number: RawFd,
+) -> Result<Option<OwnedFd>, Error> {
+    let (reader, writer) = pipe_at(number)?;
+    let key = request.ask()?;
+    rustix::io::ioctl_fionbio(&writer, true).map_err(pipe_error)?;
+    File::from(writer)
+        .write_all(&format.encode(key.as_bytes()))
+        .map_err(Error::Pipe)?;
+    if number == 0 {
+        rustix::stdio::dup2_stdin(reader).map_err(pipe_error)?;
+        return Ok(None);
     }
+    rustix::io::fcntl_setfd(&reader, FdFlags::empty()).map_err(pipe_error)?;
+    Ok(Some(reader))
 }
 
 /// A pipe, with its reading end at this number unless that is standard input's.

@@ -33,8 +33,6 @@ impl Words {
             ));
         }
         let description = [PREFIX.as_bytes(), key_id.as_bytes()].concat();
-        let request = Request::parse(key_type.as_bytes(), &description, &self.0)?;
-        request.check_served()?;
-        Ok(request)
+        Ok(Request::parse(key_type.as_bytes(), &description, &self.0)?)
     }
 }

@@ -7,7 +7,10 @@ use ed25519_dalek::SigningKey;
 use ed25519_dalek::pkcs8::KeypairBytes;
 use rsa::RsaPrivateKey;
 use rsa::pkcs8::der::pem::PemLabel as _;
-use rsa::pkcs8::{EncodePrivateKey as _, LineEnding, PrivateKeyInfo, SecretDocument};
+use rsa::pkcs8::{
+    Document, EncodePrivateKey as _, EncodePublicKey as _, LineEnding, PrivateKeyInfo,
+    SecretDocument,
+};
 use zeroize::Zeroizing;
 
 use super::DetKeygenError;
@@ -52,6 +55,38 @@ impl PrivateKey {
         self.to_document()?
             .to_pem(PrivateKeyInfo::PEM_LABEL, LineEnding::LF)
             .map_err(|_| CANT_ENCODE)
+    }
+
+    /// The public key, as SubjectPublicKeyInfo in DER (RFC 5280, section 4.1):
+    /// rsaEncryption with NULL (RFC 3279), id-ecPublicKey with the curve and the
+    /// uncompressed point (RFC 5480), or Ed25519 (RFC 8410).
+    ///
+    /// # Errors
+    ///
+    /// As for [`PrivateKey::to_pkcs8_der`].
+    pub fn to_public_der(&self) -> Result<Vec<u8>, DetKeygenError> {
+        Ok(self.to_public_document()?.into_vec())
+    }
+
+    /// The same in PEM (RFC 7468, section 13), lines ending in a line feed.
+    ///
+    /// # Errors
+    ///
+    /// As for [`PrivateKey::to_pkcs8_der`].
+    pub fn to_public_pem(&self) -> Result<String, DetKeygenError> {
+        self.to_public_document()?
+            .to_pem("PUBLIC KEY", LineEnding::LF)
+            .map_err(|_| CANT_ENCODE)
+    }
+
+    fn to_public_document(&self) -> Result<Document, DetKeygenError> {
+        match self {
+            Self::Rsa(key) => key.to_public_key().to_public_key_der(),
+            Self::P256(key) => key.public_key().to_public_key_der(),
+            Self::P384(key) => key.public_key().to_public_key_der(),
+            Self::Ed25519(key) => key.verifying_key().to_public_key_der(),
+        }
+        .map_err(|_| CANT_ENCODE)
     }
 
     fn to_document(&self) -> Result<SecretDocument, DetKeygenError> {

@@ -44,9 +44,11 @@ fn malformed_callout_info() {
         "32 path gen=1 gen=2",
         "32 path\n",
         "32\u{a0}path",
-        "rsa2048 path",
+        "rsa2048",
         "rsa2048 path 32",
-        "p256 path",
+        "rsa1024 path",
+        "RSA2048 path",
+        "p521 path",
         "32 cgroup",
         "32 verity",
         &long,
@@ -120,14 +122,20 @@ fn odd_key_ids_are_key_ids() {
 #[test]
 fn key_types_that_are_not_made() {
     let (_tpm, rule) = rule();
-    for key_type in ["keyring", "asymmetric"] {
+    for (key_type, info) in [
+        ("keyring", "32 path"),
+        ("asymmetric", "p256 path"),
+        ("asymmetric", "p384 path"),
+        ("asymmetric", "ed25519 path"),
+        ("asymmetric", "1025 path"),
+    ] {
         let asker = Asker {
             key_type,
             ..Asker::default()
         };
         // A kernel without the type, or one that makes no such keys on request,
         // has its own way of saying no.
-        let answer = asker.describe(rule.description("x"), "32 path");
+        let answer = asker.describe(rule.description(info), info);
         let refused = ["EINVAL", "ENOKEY", "EPERM"].map(errno);
         assert!(refused.contains(&answer), "{key_type}: {answer:?}");
     }

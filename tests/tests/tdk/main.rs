@@ -8,6 +8,7 @@ mod det_keygen;
 mod docs;
 mod doctor;
 mod install;
+mod pairs;
 mod request;
 
 use std::fs::{self, Permissions};
@@ -100,8 +101,8 @@ fn every_identity() {
         if let Some(generation) = words.iter().find_map(|word| word.strip_prefix("gen=")) {
             command.args(["--gen", generation]);
         }
-        let output = command.output().unwrap();
-        assert_eq!(stdout(&output), hex::encode(&entry.okm), "{entry:?}");
+        let output = command.args(["--format", "hex"]).output().unwrap();
+        assert_eq!(stdout(&output), hex::encode(&entry.payload), "{entry:?}");
     }
 }
 
@@ -258,8 +259,30 @@ fn what_is_called_wrongly() {
         ),
         (&["--what", "", "--key-id", "x"], "--what takes one word"),
         (
+            &["--what", "p521", "--key-id", "x"],
+            "'p521' is neither a length",
+        ),
+        (
             &["--what", "rsa2048", "--key-id", "x"],
-            "this release does not make rsa2048",
+            "--type asymmetric or --type user?",
+        ),
+        (
+            &["--what", "p256", "--key-id", "x", "--type", "asymmetric"],
+            "the kernel takes only RSA private keys",
+        ),
+        (
+            &["--what", "32", "--key-id", "x", "--public"],
+            "a key of 32 bytes has no public key",
+        ),
+        (
+            &["--what", "32", "--key-id", "x", "--format", "ssh"],
+            "a key of 32 bytes is printed in hex, base64 or raw",
+        ),
+        (
+            &[
+                "--what", "p256", "--key-id", "x", "--key-id", "y", "--format", "der",
+            ],
+            "--format der prints one key",
         ),
         (&["--what", "32", "--key-id", ""], "the key id is empty"),
         (
@@ -283,8 +306,8 @@ fn what_is_called_wrongly() {
             "key type 'keyring'",
         ),
         (
-            &["--what", "32", "--key-id", "x", "--format", "pem"],
-            "invalid value 'pem'",
+            &["--what", "32", "--key-id", "x", "--format", "pkcs8"],
+            "invalid value 'pkcs8'",
         ),
         (
             &["--what", "32", "--key-id", "x", "--realm", &"r".repeat(65)],

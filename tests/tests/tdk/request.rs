@@ -16,11 +16,12 @@ fn what_is_called_wrongly() {
         (
             &["0"][..],
             "tdk: '0' is neither a length nor a kind of key: the first word is a length in bytes \
-             from 1 to 1024, in plain decimal digits\n",
+             from 1 to 1024, in plain decimal digits, or one of rsa2048, rsa3072, rsa4096, p256, \
+             p384, ed25519\n",
         ),
         (
-            &["rsa2048"],
-            "tdk: this release does not make rsa2048: ask for raw bytes: a length from 1 to 1024\n",
+            &["32", "--format", "pem"],
+            "tdk: --format pem is for keys that are not plain bytes: give hex, base64 or raw\n",
         ),
         (&["32 csum"], "tdk: --what takes one word\n"),
         (

@@ -80,7 +80,7 @@ fn golden_keys(backend: Backend) {
     let mut root = RootKey::create(&mut connected).unwrap();
     assert_eq!(root.name().to_string(), golden::root());
     for entry in golden::entries() {
-        assert_eq!(key(&mut root, &entry.request), entry.okm, "{entry:?}");
+        assert_eq!(key(&mut root, &entry.request), entry.payload, "{entry:?}");
     }
 }
 
@@ -91,7 +91,7 @@ fn golden_keys_of_the_oracle() {
     let entries = golden::entries();
     let requests: Vec<_> = entries.iter().map(|entry| entry.request.clone()).collect();
     for (key, entry) in oracle::derive(&tpm.tcti(), &requests).iter().zip(&entries) {
-        assert_eq!(key.as_ref().unwrap(), &entry.okm, "{entry:?}");
+        assert_eq!(key.as_ref().unwrap(), &entry.payload, "{entry:?}");
     }
 }
 

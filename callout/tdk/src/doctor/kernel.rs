@@ -8,7 +8,7 @@ use std::path::Path;
 
 use rustix::io::Errno;
 use tdk_sys::{NO_KEYRING, PROCESS_KEYRING};
-use tpm_derived_keys::request::{KeyType, PREFIX, Request};
+use tpm_derived_keys::request::KeyType;
 
 use super::report::{Check, Finding, Report};
 
@@ -30,7 +30,7 @@ pub(super) fn examine(report: &mut Report) -> Vec<&'static str> {
     let keyrings = keyrings(asked, fs::read("/proc/keys").map(drop));
     let usable = keyrings.remedy.is_none();
     report.add(keyrings);
-    let mut served = served();
+    let mut served = TYPES.map(KeyType::name).to_vec();
     if usable {
         let types = Types::of_this_kernel();
         report.add(types.judge());
@@ -58,21 +58,6 @@ pub(super) fn examine(report: &mut Report) -> Vec<&'static str> {
         Check::UserNamespaces.not_checked("there is no /proc/self", "mount /proc")
     });
     served
-}
-
-/// The types of keys that this release makes.
-fn served() -> Vec<&'static str> {
-    let is_served = |name: &&str| {
-        let description = format!("{PREFIX}x");
-        Request::parse(name.as_bytes(), description.as_bytes(), b"32 id")
-            .and_then(|request| request.check_served())
-            .is_ok()
-    };
-    TYPES
-        .map(KeyType::name)
-        .into_iter()
-        .filter(is_served)
-        .collect()
 }
 
 /// What request_key(2) says to a request that nobody is asked, and whether
@@ -254,15 +239,6 @@ mod tests {
 
     fn errno(errno: Errno) -> io::Error {
         errno.into()
-    }
-
-    #[test]
-    fn what_is_served() {
-        let served = served();
-        assert!(
-            served.starts_with(&["user", "logon", "big_key"]),
-            "{served:?}"
-        );
     }
 
     #[test]
