@@ -12,4 +12,5 @@ mod identity;
 mod machine;
 mod services;
 mod session;
+mod signing;
 mod systemd;
