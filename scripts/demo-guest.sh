@@ -47,6 +47,17 @@ ask() {
     run "keyctl unlink $key @s"
 }
 
+# sign NAME INFO: requests an RSA key, has the kernel sign with it, drops it, and
+# keeps the signature's sum as NAME for the table.
+sign() {
+    run "keyctl request2 asymmetric tpm2:derived:test \"$2\" @s"
+    key=$said
+    run "keyctl pkey_sign $key 0 /tmp/digest enc=pkcs1 hash=sha256 >/tmp/signature"
+    run "sha256sum /tmp/signature"
+    keep "$1" "${said%% *}"
+    run "keyctl unlink $key @s"
+}
+
 keep() {
     echo "key $1 ${2#:hex:}" >&3
 }
@@ -75,6 +86,19 @@ first)
     run "echo >>/tmp/changed"
     ask csum_changed /tmp/changed "32 csum"
 
+    say "An RSA key stays in the kernel, which signs with it. Nobody can read it."
+    run "echo hello >/tmp/hello"
+    run "openssl dgst -sha256 -binary /tmp/hello >/tmp/digest"
+    sign signature "rsa2048 path"
+
+    say "Dropped and asked for again, it signs as before."
+    sign signature_again "rsa2048 path"
+    sign signature_csum "32 csum"
+
+    say "Its public key can be made by hand, and verifies that."
+    run "tdk derive --public --type asymmetric --what 32 --identity csum --value $(sha256sum /usr/bin/keyctl | cut -c 1-64) --uid 0 --key-id test >/tmp/public.pem"
+    run "openssl dgst -sha256 -verify /tmp/public.pem -signature /tmp/signature /tmp/hello"
+
     say "A program that has borrowed another's name gets nothing. The log says why."
     refused "unshare -m sh -c 'mount --bind /tmp/keyctl /usr/bin/keyctl && keyctl request2 user tpm2:derived:db \"32 path\" @s'"
     run "dmesg | grep key.tpm2_derived | tail -n 1"
@@ -87,13 +111,21 @@ first)
 rebooted)
     ask reboot keyctl "32 path"
     ask csum_reboot keyctl "32 csum"
+    run "echo hello | openssl dgst -sha256 -binary >/tmp/digest"
+    sign signature_reboot "rsa2048 path"
+    sign signature_csum_reboot "32 csum"
     ;;
 old_kernel)
     ask kernel keyctl "32 path"
+    run "echo hello | openssl dgst -sha256 -binary >/tmp/digest"
+    sign signature_kernel "rsa2048 path"
+    sign signature_csum_kernel "32 csum"
     ;;
 other_tpm)
     ask other keyctl "32 path"
     ask csum_other keyctl "32 csum"
+    run "echo hello | openssl dgst -sha256 -binary >/tmp/digest"
+    sign signature_other "rsa2048 path"
     run "tdk root"
     ;;
 esac

@@ -38,7 +38,7 @@ say() {
 # boot PART KERNEL TPM: switches a machine on, with its part of the story.
 boot() {
     { echo "part=$1"; cat "$project/scripts/demo-guest.sh"; } >"$1.sh"
-    set -- guest --kernel "$2" --state "$3" --file tdk:/usr/bin/tdk --script "$1.sh"
+    set -- guest --kernel "$2" --state "$3" --file tdk:/usr/bin/tdk --file /usr/bin/openssl:/usr/bin/openssl --module pkcs8_key_parser --script "$1.sh"
     {
         echo "\$ tdk-sim $*"
         tdk-sim "$@" 2>said || echo $? >failed
@@ -87,6 +87,13 @@ compare "checksum: from a copy under another name"      csum csum_copy same
 compare "checksum: from a copy with one byte more"      csum csum_changed other
 compare "checksum: after a reboot"                      csum csum_reboot same
 compare "checksum: with another TPM"                    csum csum_other other
+compare "RSA: a signature by the key asked for again"   signature signature_again same
+compare "RSA: after a reboot"                           signature signature_reboot same
+compare "RSA: with another kernel"                      signature signature_kernel same
+compare "RSA: with another TPM"                         signature signature_other other
+compare "RSA: checksum instead of path"                 signature signature_csum other
+compare "RSA: checksum: after a reboot"                 signature_csum signature_csum_reboot same
+compare "RSA: checksum: with another kernel"            signature_csum signature_csum_kernel same
 
 printf '\n%-46s %-8s %s\n' "compared with the first key of its kind" expected seen
 printf '%s' "$rows"

@@ -34,10 +34,10 @@ cc gcc
 keyctl keyutils
 request-key keyutils
 swtpm swtpm
+openssl openssl
 END
 [ -n "$demo" ] || look_for <<END
 cryptsetup cryptsetup-bin
-openssl openssl
 ssh-keygen openssh-client
 python3 python3
 perl perl-base

@@ -1,8 +1,8 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0 OR MIT
-# install.sh DESTDIR PREFIX: installs the callout, tdk, their configuration, and a
-# unit that unlocks volumes, which does nothing before it is enabled. A configuration
-# that is there is kept.
+# install.sh DESTDIR PREFIX: installs the callout, tdk, their configuration, what has
+# the parser for private keys loaded at boot, and a unit that unlocks volumes, which
+# does nothing before it is enabled. A configuration that is there is kept.
 set -eu
 cd "$(dirname "$0")/.."
 destdir=$1
@@ -46,6 +46,10 @@ install -d "$destdir${unit%/*}"
 sed "s|/usr/bin/tdk|$prefix/bin/tdk|" callout/etc/tdk-unlock@.service >"$destdir$unit"
 chmod 0644 "$destdir$unit"
 echo "installed $destdir$unit"
+
+modules=$destdir$prefix/lib/modules-load.d/tpm2-derived.conf
+install -D -m 0644 callout/etc/modules-load.conf "$modules"
+echo "installed $modules"
 
 line=$(mktemp)
 trap 'rm -f "$line"' EXIT

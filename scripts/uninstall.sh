@@ -8,7 +8,8 @@ destdir=$1
 prefix=$2
 
 rm -f "$destdir$prefix/sbin/key.tpm2_derived" "$destdir$prefix/bin/tdk" \
-    "$destdir$prefix/lib/systemd/system/tdk-unlock@.service"
+    "$destdir$prefix/lib/systemd/system/tdk-unlock@.service" \
+    "$destdir$prefix/lib/modules-load.d/tpm2-derived.conf"
 
 # Without the program the line only makes requests fail. One that runs another
 # program is not ours.

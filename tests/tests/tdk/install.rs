@@ -65,6 +65,7 @@ fn install_and_uninstall() {
             "./etc/request-key.d/tpm2-derived.conf",
             "./etc/tdk/config.toml",
             "./usr/bin/tdk",
+            "./usr/lib/modules-load.d/tpm2-derived.conf",
             "./usr/lib/systemd/system/tdk-unlock@.service",
             "./usr/sbin/key.tpm2_derived",
         ]
