@@ -108,6 +108,10 @@ fn ones_own_key() {
             ("1024", "path", "7", tdk.as_bytes()),
             ("1", "csum", "0", &digest),
             ("32", "id", "4294967295", b""),
+            ("rsa2048", "path", "0", tdk.as_bytes()),
+            ("p256", "path", "0", tdk.as_bytes()),
+            ("p384", "id", "1", b""),
+            ("ed25519", "csum", "0", &digest),
         ] {
             let request = [
                 tdk,
@@ -131,6 +135,47 @@ fn ones_own_key() {
                 "{info}"
             );
         }
+    }
+    bench.rule.assert_nothing_left();
+}
+
+#[test]
+fn pairs_of_keys_as_text() {
+    let bench = Bench::new();
+    let tdk = bench.tdk.to_str().unwrap();
+    let key_id = bench.rule.key_id("x");
+    let request = |more: &[&str]| {
+        let words = [tdk, "request", "--key-id", &key_id, "--identity", "id"];
+        run_as(1000, &with(&words.map(str::to_owned), more))
+    };
+    for what in ["rsa3072", "ed25519"] {
+        let expected = Request::user(&key_id, &format!("{what} id"), 1000, "");
+        let der = oracle::key(&bench.tpm.tcti(), &expected);
+        let pem = request(&["--what", what]);
+        assert!(pem.status.success(), "{pem:?}");
+        assert!(pem.stdout.starts_with(b"-----BEGIN PRIVATE KEY-----\n"));
+        assert_eq!(
+            request(&["--what", what, "--format", "pem"]).stdout,
+            pem.stdout
+        );
+        // A command that reads one from a file.
+        let to_der = [
+            "openssl",
+            "pkcs8",
+            "-topk8",
+            "-nocrypt",
+            "-outform",
+            "DER",
+            "-in",
+            "/dev/fd/3",
+        ];
+        let command = [&["--what", what, "--format", "pem", "--"], &to_der[..]].concat();
+        assert_eq!(request(&command).stdout, der);
+        // And as it comes from the kernel.
+        assert_eq!(
+            request(&["--what", what, "--", "sh", "-c", "cat <&3"]).stdout,
+            der
+        );
     }
     bench.rule.assert_nothing_left();
 }
