@@ -76,6 +76,23 @@ fn the_same_in_the_pipe_form() {
 }
 
 #[test]
+fn pairs_of_keys_in_both_forms() {
+    let tpm = golden::tpm();
+    let config = format!("tcti = \"{}\"\n", tpm.tcti());
+    for rule in [Rule::direct(&config), Rule::pipe(&config)] {
+        // The longest payload there is, and the shortest that is no raw key.
+        for what in ["rsa4096", "ed25519"] {
+            let info = format!("{what} path");
+            let mut request = Request::user("", &info, 0, "/usr/bin/keyctl");
+            request.description = rule.description(what).as_bytes().to_vec();
+            let expected = oracle::key(&tpm.tcti(), &request);
+            assert_eq!(rule.ask(what, &info).unwrap(), expected, "{what}");
+        }
+        rule.assert_nothing_left();
+    }
+}
+
+#[test]
 fn a_key_for_everybody_is_refused() {
     let (_tpm, rule) = rule();
     for info in [
