@@ -21,6 +21,8 @@ pub enum Errno {
     NoTpm,
     /// EAGAIN: the TPM is busy or locked out; try later.
     Later,
+    /// EDQUOT: the asker's quota of keys has no room for this one.
+    Quota,
     /// EKEYREJECTED: anything else.
     Failed,
 }
@@ -33,6 +35,7 @@ impl Errno {
             Self::Malformed => libc::EINVAL,
             Self::NoTpm => libc::ENODEV,
             Self::Later => libc::EAGAIN,
+            Self::Quota => libc::EDQUOT,
             Self::Failed => libc::EKEYREJECTED,
         }
     }
@@ -44,6 +47,7 @@ impl Errno {
             Self::Malformed => "EINVAL",
             Self::NoTpm => "ENODEV",
             Self::Later => "EAGAIN",
+            Self::Quota => "EDQUOT",
             Self::Failed => "EKEYREJECTED",
         }
     }
@@ -52,14 +56,14 @@ impl Errno {
     pub(crate) fn decision(self) -> &'static str {
         match self {
             Self::Refused | Self::Malformed => "refused",
-            Self::NoTpm | Self::Later | Self::Failed => "failed",
+            Self::NoTpm | Self::Later | Self::Quota | Self::Failed => "failed",
         }
     }
 
     /// How much it matters.
     pub(crate) fn level(self) -> LogLevel {
         match self {
-            Self::Refused | Self::Malformed => LogLevel::Warning,
+            Self::Refused | Self::Malformed | Self::Quota => LogLevel::Warning,
             Self::NoTpm | Self::Later | Self::Failed => LogLevel::Error,
         }
     }
@@ -69,7 +73,7 @@ impl Errno {
     pub(crate) fn lifetime(self) -> u32 {
         match self {
             Self::Refused => 30,
-            Self::Malformed | Self::NoTpm | Self::Later | Self::Failed => 5,
+            Self::Malformed | Self::NoTpm | Self::Later | Self::Quota | Self::Failed => 5,
         }
     }
 }

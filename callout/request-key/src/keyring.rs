@@ -86,22 +86,25 @@ impl UnderConstruction {
 
 /// Why the kernel did not take a key, and what to do.
 fn not_taken(error: KeyError) -> Failure {
-    let (why, hint) = match error {
+    let (errno, why, hint) = match error {
         KeyError::QuotaExceeded => (
-            "the asker's quota of keys is full (EDQUOT)".into(),
-            "see /proc/key-users, and raise kernel.keys.maxkeys and maxbytes",
+            Errno::Quota,
+            "the asker's quota of keys has no room for it".into(),
+            "see /proc/key-users, and raise kernel.keys.maxbytes (for root: root_maxbytes)",
         ),
         // What key type asymmetric says when no parser knows what it is.
         KeyError::Unknown(libc::EBADMSG) => (
+            Errno::Failed,
             "it has no parser for private keys (EBADMSG)".into(),
             "load it: modprobe pkcs8_key_parser",
         ),
         KeyError::Unknown(libc::ENOPKG) => (
+            Errno::Failed,
             "it lacks the algorithm (ENOPKG)".into(),
             "load pkcs8_key_parser and rsa, or use a kernel with CONFIG_CRYPTO_RSA",
         ),
-        other => (other.to_string(), ""),
+        other => (Errno::Failed, other.to_string(), ""),
     };
     let message = format!("the kernel did not take the key: {why}");
-    Failure::new(Errno::Failed, message, hint)
+    Failure::new(errno, message, hint)
 }
