@@ -7,6 +7,8 @@
 //! lines, if they end in `\`); the lines after it are the output, where `…` stands
 //! for anything. A line `Enter ...:` shows only on a terminal, and is where the
 //! recovery key was typed: a line of the output with eight groups of letters.
+//!
+//! Blocks in a language are files, whose first line says where they are: `# PATH`.
 
 use std::fmt::Write;
 use std::fs;
@@ -42,13 +44,35 @@ fn parse(page: &str) -> Vec<Part> {
                 name: name.strip_suffix(" -->").expect(line).into(),
                 steps: Vec::new(),
             });
-        } else if line.starts_with("```") {
+        } else if let Some(language) = line.strip_prefix("```") {
             let block: Vec<_> = lines.by_ref().take_while(|line| *line != "```").collect();
-            let part = parts.last_mut().expect("a part before the first block");
-            part.add(&block);
+            if language.is_empty() {
+                let part = parts.last_mut().expect("a part before the first block");
+                part.add(&block);
+            }
         }
     }
     parts
+}
+
+/// The files that a page shows, each as its path and what is in it.
+pub fn files(page: &str) -> Vec<(String, String)> {
+    parse_files(&fs::read_to_string(project().join(page)).unwrap())
+}
+
+fn parse_files(page: &str) -> Vec<(String, String)> {
+    let mut files = Vec::new();
+    let mut lines = page.lines();
+    while let Some(line) = lines.next() {
+        if let Some(language) = line.strip_prefix("```") {
+            let block: Vec<_> = lines.by_ref().take_while(|line| *line != "```").collect();
+            if !language.is_empty() {
+                let path = block[0].strip_prefix("# ").expect("a path");
+                files.push((path.into(), block.join("\n") + "\n"));
+            }
+        }
+    }
+    files
 }
 
 impl Part {
@@ -174,7 +198,7 @@ fn fits(shown: &str, seen: &str) -> bool {
 mod tests {
     use super::*;
 
-    const PAGE: &str = "text\n\
+    const PAGE: &str = "text\n```x\n# /p\nq\n```\n\
         <!-- replay: one -->\n```\n# a \\\n  b\nEnter it:\nout …, end\n# c\n```\n\
         <!-- replay: two -->\n```\n# d\n```\n";
 
@@ -186,6 +210,7 @@ mod tests {
         let commands: Vec<_> = parts[0].steps.iter().map(|step| &step.command).collect();
         assert_eq!(commands, ["a \\\n  b", "c"]);
         parts[0].compare("out 5, end\n\n<0 1>\n\n<1 0>\n");
+        assert_eq!(parse_files(PAGE), [("/p".into(), "# /p\nq\n".into())]);
     }
 
     #[test]

@@ -192,12 +192,17 @@ fn answer(line: &str) -> Option<Answer> {
     Some(Err(errno_in(error).unwrap_or_else(|| panic!("{error}"))))
 }
 
-/// Fails if the kernel had anything to say, or if there are more or fewer lines
-/// than one for each request since the machine was switched on.
-fn assert_log(run: &Run, requests: usize, may_warn: Option<&str>) {
+/// Fails if the kernel found an error in itself.
+pub fn assert_kernel_is_well(run: &Run) {
     for bad in ["WARNING:", "BUG:", "Oops", "Call Trace", "blocked for more"] {
         assert!(!run.kernel_log.contains(bad), "{}", run.kernel_log);
     }
+}
+
+/// Fails if the kernel had anything to say, or if there are more or fewer lines
+/// than one for each request since the machine was switched on.
+fn assert_log(run: &Run, requests: usize, may_warn: Option<&str>) {
+    assert_kernel_is_well(run);
     let is_ours = |line: &&str| line.contains("key.tpm2_derived[");
     let log = run.kernel_log_of_script();
     // A log daemon has the kernel's lines as well as ours.

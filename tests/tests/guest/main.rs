@@ -14,3 +14,4 @@ mod services;
 mod session;
 mod signing;
 mod systemd;
+mod uses;
