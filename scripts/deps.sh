@@ -53,6 +53,7 @@ END
 [ -z "$guest" ] || [ -n "$demo" ] || look_for <<END
 mmdebstrap mmdebstrap
 mke2fs e2fsprogs
+dmsetup dmsetup
 END
 # How others than root make a file system with root's files.
 [ -z "$guest" ] || [ -n "$demo" ] || [ "$(id -u)" = 0 ] || look_for <<END

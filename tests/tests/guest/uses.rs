@@ -2,6 +2,7 @@
 //! What keys are good for in the kernel, typed as the pages have it: all pages in one
 //! machine, which is then started again, and at last with another TPM.
 
+use std::fmt::Write;
 use std::fs::{self, File};
 use std::path::Path;
 use std::process::Command;
@@ -131,7 +132,8 @@ fn replay(guest: GuestBuilder<'_>, names: &[&str]) -> Run {
         .collect();
     let mut script = String::from(BEFORE);
     for (page, part) in &parts {
-        script += &format!("echo '== {page}'\nkeyctl clear @u\n{}", part.script(None));
+        let typed = part.script(None);
+        writeln!(script, "echo '== {page}'\nkeyctl clear @u\n{typed}").unwrap();
     }
     let run = guest.script(script + "umount /srv\n").run();
     let run = run.unwrap_or_else(|error| panic!("{error}"));
@@ -234,6 +236,7 @@ fn what_there_is_no_room_for() {
         .lines(NO_DESCRIPTIONS, 0);
     let guest = NEW
         .guest()
+        .time_limit(Duration::from_mins(2))
         .state(golden::state())
         .text("/etc/passwd", PASSWD)
         .text("/etc/group", GROUP)
