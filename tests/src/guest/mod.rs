@@ -2,6 +2,7 @@
 //! Guests: requests to kernels other than this machine's, from TPM devices.
 
 use std::fmt::Write;
+use std::time::Duration;
 
 use tdk_simulator::guest::{Guest, GuestBuilder, Kernel, Run, System, TpmModel};
 
@@ -32,8 +33,11 @@ impl Machine {
             .tpm(self.tpm)
             .callout(programs::callout());
         match self.system {
-            // busybox's setpriv knows no uids.
-            System::Initramfs => guest.file("/usr/bin/setpriv", "/usr/bin/setpriv", 0o755),
+            System::Initramfs => guest
+                // A minute is much for it, but not on a busy host.
+                .time_limit(Duration::from_mins(4))
+                // busybox's setpriv knows no uids.
+                .file("/usr/bin/setpriv", "/usr/bin/setpriv", 0o755),
             System::Debian => guest,
         }
     }
