@@ -77,7 +77,7 @@ fn the_first_prime_is_prime1_even_if_smaller() {
 
 #[test]
 fn composites_are_passed_over() {
-    // 7 modulo 8, and divisible by 3, by 8191, by 8209 and so not sieved; the
+    // 7 modulo 8, and divisible by 3, by 8209 and so not sieved; the
     // product of two large primes.
     let composites = [
         "ffffffffffffffffffffffffffffffff",
