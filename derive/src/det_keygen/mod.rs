@@ -34,6 +34,7 @@ mod stream;
 
 pub use ecdsa::Curve;
 pub use key::PrivateKey;
+pub use prime::Arithmetic;
 
 /// The fewest bytes that a seed may have: 128 bits.
 const MIN_SEED: usize = 16;
@@ -41,7 +42,9 @@ const MIN_SEED: usize = 16;
 /// An RSA key of `bits` bits with public exponent 65537; `bits` is a multiple of
 /// 16 from 2048 to 16384.
 ///
-/// It has signed and verified once before it is handed out.
+/// It is searched for on all cores that the calling thread may run on
+/// (sched_setaffinity(2); `taskset -c 0` leaves one). It has signed and verified
+/// once before it is handed out.
 ///
 /// # Errors
 ///
@@ -49,7 +52,20 @@ const MIN_SEED: usize = 16;
 /// [`DetKeygenError::Bits`] for another size, [`DetKeygenError::Key`] for a key
 /// that does not work: a fault of the machine.
 pub fn rsa(seed: &[u8], bits: u32) -> Result<PrivateKey, DetKeygenError> {
-    let key = rsa::generate(check_seed(seed)?, bits, &prime::AwsLc)?;
+    rsa_by(seed, bits, &prime::AwsLc)
+}
+
+/// The same key by another arithmetic than AWS-LC's: to compare them.
+///
+/// # Errors
+///
+/// As for [`rsa`].
+pub fn rsa_by(
+    seed: &[u8],
+    bits: u32,
+    arithmetic: &impl Arithmetic,
+) -> Result<PrivateKey, DetKeygenError> {
+    let key = rsa::generate(check_seed(seed)?, bits, arithmetic)?;
     if !rsa::self_test(&key) {
         return Err(DetKeygenError::Key("the RSA key's self-test fails"));
     }

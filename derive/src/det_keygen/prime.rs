@@ -18,7 +18,7 @@ const MAX_THREADS: usize = 16;
 
 /// Arithmetic that tells primes from other numbers. The keys don't depend on
 /// it: tests compare two.
-pub(super) trait Arithmetic: Sync {
+pub trait Arithmetic: Sync {
     /// Whether each of two numbers, both 7 modulo 8, is prime. Wrong no more
     /// often than is negligible, for numbers that are drawn at random.
     fn are_prime(&self, numbers: [&[u8]; 2]) -> [bool; 2];
