@@ -7,7 +7,7 @@ DESTDIR ?=
 # Where rustup puts cargo, for a shell that does not know yet.
 export PATH := $(PATH):$(HOME)/.cargo/bin
 
-.PHONY: help build demo demo-host test ci deps deps-guest deny advisories install uninstall clean
+.PHONY: help build demo demo-host test bench ci deps deps-guest deny advisories install uninstall clean
 
 help: ## this
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile
@@ -25,6 +25,9 @@ demo-host: deps build ## the same on the live kernel (needs root or sudo)
 
 test: deps ## everything that can be tested here
 	scripts/test.sh
+
+bench: ## how long RSA keys take, beside other generators
+	scripts/bench.sh
 
 ci: export CI = true
 ci: deps-guest ## everything, and nothing may be left out

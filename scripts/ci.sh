@@ -35,6 +35,7 @@ stage "documentation" env RUSTDOCFLAGS="-D warnings" cargo doc --locked --worksp
 stage "dependencies" scripts/deny.sh bans licenses sources
 stage "build" scripts/build.sh
 stage "test" scripts/test.sh
+stage "benchmark" scripts/bench.sh --test
 stage "demo" make demo
 stage "demo on the live kernel" make demo-host
 

@@ -1,20 +1,23 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0 OR MIT
-# deps.sh [guest|demo]: installs what building and testing needs and is missing;
+# deps.sh [guest|demo|bench]: installs what building and testing needs and is missing;
 # with `guest`, also what virtual machines need, fetches their kernels and makes
-# their Debian; with `demo`, only what the demonstration in virtual machines needs, and never by sudo.
+# their Debian; with `demo`, only what the demonstration in virtual machines needs, and never by sudo;
+# with `bench`, also what the benchmark needs.
 # Fails, naming it, if it may not or can't.
 set -eu
 cd "$(dirname "$0")/.."
 
 guest=
 demo=
+bench=
 case "${1:-}" in
 '') ;;
 guest) guest=yes ;;
 demo) guest=yes demo=yes ;;
+bench) bench=yes ;;
 *)
-    echo "usage: deps.sh [guest|demo]" >&2
+    echo "usage: deps.sh [guest|demo|bench]" >&2
     exit 2
     ;;
 esac
@@ -55,6 +58,12 @@ mmdebstrap mmdebstrap
 mke2fs e2fsprogs
 dmsetup dmsetup
 END
+# The generators that are compared.
+if [ -n "$bench" ]; then
+    [ -e /usr/include/gmp.h ] || [ -e "/usr/include/$(cc -print-multiarch)/gmp.h" ] ||
+        missing="$missing libgmp-dev"
+    python3 -c 'import ensurepip' 2>/dev/null || missing="$missing python3-venv"
+fi
 # How others than root make a file system with root's files.
 [ -z "$guest" ] || [ -n "$demo" ] || [ "$(id -u)" = 0 ] || look_for <<END
 newuidmap uidmap
