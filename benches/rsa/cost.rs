@@ -25,11 +25,11 @@ impl Cost {
     }
 
     fn of<T>(who: UsageWho, work: impl FnOnce() -> T) -> (Self, T) {
-        let (cpu, wall) = (cpu(who), Instant::now());
+        let (before, wall) = (cpu(who), Instant::now());
         let result = work();
         let cost = Self {
             wall: wall.elapsed(),
-            cpu: self::cpu(who) - cpu,
+            cpu: cpu(who).saturating_sub(before),
         };
         (cost, result)
     }

@@ -29,8 +29,11 @@ pub(crate) struct Generator {
     pub(crate) what: String,
     pub(crate) cores: Cores,
     pub(crate) makes_keys: bool,
-    pub(crate) generate: Box<dyn FnMut(u32, &[u8]) -> Cost>,
+    pub(crate) generate: Generate,
 }
+
+/// Makes a key of so many bits, from the seed if it takes one.
+type Generate = Box<dyn FnMut(u32, &[u8]) -> Cost>;
 
 /// How many cores it may use.
 #[derive(Clone, Copy, PartialEq, Eq)]
