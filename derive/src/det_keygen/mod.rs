@@ -18,8 +18,10 @@
 //! ```
 //!
 //! How long a search for primes takes tells how many candidates it took, and
-//! which of them a small prime divided: of numbers that were thrown away. What
-//! is computed with the primes themselves takes as long for one as for another.
+//! which of them a small prime divided: of numbers that were thrown away. Tests
+//! take as long for one prime as for another. The other values of the key are then
+//! computed by the crate `rsa`, in a time that depends on the primes a little, and
+//! is the same whenever this key is made. `docs/benchmarks.md` says more.
 
 use std::fmt;
 
