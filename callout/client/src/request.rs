@@ -62,15 +62,23 @@ impl What {
     }
 
     /// Whether these bytes can be the key: by their length, which the derivation
-    /// fixes, and for RSA's PKCS#8 its outermost element tells (X.690, 8.1.3).
+    /// fixes. For RSA's PKCS#8 its outermost element tells it (X.690, 8.1.3); a modulus,
+    /// an exponent and five numbers of half their length are in it, and little else.
     fn may_be(self, key: &[u8]) -> bool {
         let fixed = match self {
             Self::Bytes(length) => length.into(),
             Self::P256 => 138,
             Self::P384 => 185,
             Self::Ed25519 => 48,
-            Self::Rsa(_) => match *key {
-                [0x30, 0x82, high, low, ..] => 4 + usize::from(u16::from_be_bytes([high, low])),
+            Self::Rsa(bits) => match *key {
+                [0x30, 0x82, high, low, ..] => {
+                    let length = 4 + u16::from_be_bytes([high, low]);
+                    let numbers = bits / 16 * 9;
+                    if !(numbers..numbers + 100).contains(&length) {
+                        return false;
+                    }
+                    length.into()
+                }
                 _ => return false,
             },
         };
@@ -293,9 +301,10 @@ mod tests {
         assert!(What::P256.may_be(&[0; 138]) && !What::P256.may_be(&[0; 137]));
         assert!(What::P384.may_be(&[0; 185]) && What::Ed25519.may_be(&[0; 48]));
         let rsa = What::Rsa(2048);
-        let whole = [&[0x30, 0x82, 1, 2][..], &[0; 258]].concat();
+        let whole = [&[0x30, 0x82, 4, 190][..], &[0; 1214]].concat();
         assert!(rsa.may_be(&whole));
-        assert!(!rsa.may_be(&whole[..261]) && !rsa.may_be(&[&whole[..], &[0]].concat()));
+        assert!(!rsa.may_be(&whole[..1217]) && !rsa.may_be(&[&whole[..], &[0]].concat()));
+        assert!(!What::Rsa(3072).may_be(&whole) && !What::Rsa(4096).may_be(&whole));
         assert!(!rsa.may_be(b"") && !rsa.may_be(&[0x30, 0x80, 0, 0]));
     }
 

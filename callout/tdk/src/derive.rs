@@ -140,17 +140,16 @@ impl Derive {
         if self.scope.is_some() {
             words.add("--scope", "scope=", "any".as_ref())?;
         }
-        let key_type = match &self.r#type {
-            Some(key_type) => key_type.as_os_str(),
-            None if self.what.as_bytes().starts_with(b"rsa") => {
-                let what = "--type asymmetric or --type user? They are two keys, for one can be \
-                            read from the kernel";
-                return Err(Error::Usage(what.into()));
-            }
-            None => "user".as_ref(),
-        };
+        let key_type = self.r#type.as_deref().unwrap_or("user".as_ref());
         let parse = |key_id: &OsString| words.parse(key_type, key_id);
-        self.key_id.iter().map(parse).collect()
+        let requests: Vec<_> = self.key_id.iter().map(parse).collect::<Result<_, _>>()?;
+        let is_rsa = matches!(requests[0].what(), What::Rsa(_));
+        if self.r#type.is_none() && is_rsa {
+            let what = "--type asymmetric or --type user? They are two keys, for one can be read \
+                        from the kernel";
+            return Err(Error::Usage(what.into()));
+        }
+        Ok(requests)
     }
 
     /// The format that was asked for or is usual, if there is such a thing.

@@ -259,8 +259,8 @@ fn what_is_called_wrongly() {
         ),
         (&["--what", "", "--key-id", "x"], "--what takes one word"),
         (
-            &["--what", "p521", "--key-id", "x"],
-            "'p521' is neither a length",
+            &["--what", "rsa9999", "--key-id", "x"],
+            "'rsa9999' is neither a length",
         ),
         (
             &["--what", "rsa2048", "--key-id", "x"],
