@@ -36,6 +36,7 @@ mod stream;
 
 pub use ecdsa::Curve;
 pub use key::PrivateKey;
+#[doc(hidden)]
 pub use prime::Arithmetic;
 
 /// The fewest bytes that a seed may have: 128 bits.
@@ -57,11 +58,13 @@ pub fn rsa(seed: &[u8], bits: u32) -> Result<PrivateKey, DetKeygenError> {
     rsa_by(seed, bits, &prime::AwsLc)
 }
 
-/// The same key by another arithmetic than AWS-LC's: to compare them.
+/// The same key by another arithmetic than AWS-LC's: for benchmarks and tests, which
+/// compare them. The arithmetic sees the primes, and has to tell them right.
 ///
 /// # Errors
 ///
 /// As for [`rsa`].
+#[doc(hidden)]
 pub fn rsa_by(
     seed: &[u8],
     bits: u32,
