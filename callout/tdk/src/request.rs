@@ -81,6 +81,12 @@ pub(crate) struct Request {
 enum KeyType {
     User,
     BigKey,
+    /// Not for tdk, as it says.
+    #[value(hide = true)]
+    Logon,
+    /// Likewise.
+    #[value(hide = true)]
+    Asymmetric,
 }
 
 impl Request {
@@ -153,12 +159,21 @@ impl Request {
         let key_type = match self.r#type {
             KeyType::User => tdk_client::KeyType::User,
             KeyType::BigKey => tdk_client::KeyType::BigKey,
+            KeyType::Logon => return Err(unreadable("logon")),
+            KeyType::Asymmetric => return Err(unreadable("asymmetric")),
         };
         let request = tdk_client::Request::new(request.key_id().as_bytes(), what, identity)
             .generation(request.generation())
             .key_type(key_type);
         Ok((request, what))
     }
+}
+
+fn unreadable(key_type: &str) -> Error {
+    Error::Usage(format!(
+        "the kernel lets nobody read {key_type} keys, so tdk can't hand one on: have it kept in a \
+         keyring, by 'keyctl request2 {key_type} ...'"
+    ))
 }
 
 /// Asks for the key, and leaves it in a pipe whose reading end has this number

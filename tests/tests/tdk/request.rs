@@ -47,6 +47,11 @@ fn what_is_called_wrongly() {
             "tdk: request asks the kernel, whose callout has its own configuration: leave out \
              --tcti, --backend and --config\n",
         ),
+        (
+            &["32", "--type", "logon"],
+            "tdk: the kernel lets nobody read logon keys, so tdk can't hand one on: have it kept \
+             in a keyring, by 'keyctl request2 logon ...'\n",
+        ),
     ] {
         assert_eq!(say(more), expected, "{more:?}");
     }
@@ -58,7 +63,10 @@ fn options_that_do_not_go_together() {
         (&["32", "--fd", "3"][..], "<COMMAND>..."),
         (&["32", "--fd", "-1", "--", "cat"], "--fd"),
         (&["32", "cat"], "unexpected argument 'cat'"),
-        (&["32", "--type", "logon"], "invalid value 'logon'"),
+        (
+            &["32", "--type", "keyring"],
+            "[possible values: user, big_key]",
+        ),
         (&["32", "--uid", "0"], "unexpected argument '--uid'"),
     ] {
         let text = say(more);
