@@ -45,6 +45,8 @@ pub enum Error {
     /// The key has another length than was asked for, or is no PKCS#8 of this
     /// length.
     OtherLength(usize),
+    /// Nobody can read a key of this type.
+    Unreadable,
     /// Something else the kernel said.
     System(io::Error),
 }
@@ -76,6 +78,7 @@ impl Error {
             Self::NotFromCallout(_) | Self::OtherLength(_) => {
                 "look for another line for it in request-key's configuration"
             }
+            Self::Unreadable => "ask for it by Session::ask, and have the kernel use it",
             Self::System(_) => "",
         }
     }
@@ -110,6 +113,7 @@ impl fmt::Display for Error {
                 f,
                 "the key was not made by the callout: it has {length} bytes"
             ),
+            Self::Unreadable => write!(f, "nobody can read a key of this type"),
             Self::System(error) => error.fmt(f),
         }
     }
@@ -133,4 +137,8 @@ impl From<io::Error> for Error {
             _ => Self::System(error),
         }
     }
+}
+
+pub(crate) fn other(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Error {
+    Error::System(io::Error::other(error))
 }

@@ -5,7 +5,9 @@
 mod error;
 mod key;
 mod request;
+mod session;
 
 pub use error::Error;
 pub use key::Key;
 pub use request::{Identity, KeyType, Request, What};
+pub use session::Session;

@@ -5,7 +5,8 @@
 //! it there: `docs/data-flow.md`, "Ask carefully". The keyrings are the calling
 //! thread's: so a thread is started that has none of its own (a new thread's
 //! thread keyring is empty), joins a new session keyring, asks into that one,
-//! reads, and ends. Nothing of the calling thread's changes.
+//! reads, and ends. Nothing of the calling thread's changes. (A key that can't be
+//! read stays in a [`Session`].)
 //!
 //! - The process keyring remains. It is the only one that other threads see, too,
 //!   and only this process can write to it; a key in there is an error.
@@ -18,15 +19,14 @@
 //! another line in request-key's configuration, is seen by its group.
 
 use std::ffi::{CStr, CString};
-use std::io;
 use std::thread;
 
-use linux_keyutils::{Key as KernelKey, KeyRing, KeyRingIdentifier, KeySerialId};
-use tdk_sys::{NO_KEYRING, SESSION_KEYRING};
+use linux_keyutils::{Key as KernelKey, KeySerialId};
 use zeroize::Zeroizing;
 
-use crate::error::Error;
+use crate::error::{Error, other};
 use crate::key::Key;
+use crate::session::{self, Session};
 
 /// What every derived key's description begins with.
 const PREFIX: &[u8] = b"tpm2:derived:";
@@ -111,8 +111,8 @@ impl Identity {
     }
 }
 
-/// The key type by which the kernel hands the key over. Both give the same
-/// bytes.
+/// The key type by which the kernel has the key. The first two hand it over, and
+/// give the same bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum KeyType {
@@ -121,6 +121,10 @@ pub enum KeyType {
     User,
     /// `big_key`.
     BigKey,
+    /// `asymmetric`: an RSA key that nobody can read, and the kernel uses; for
+    /// [`Session::ask`]. It is another one than that of the same name which can be
+    /// read.
+    Asymmetric,
 }
 
 impl KeyType {
@@ -128,6 +132,7 @@ impl KeyType {
         match self {
             Self::User => c"user",
             Self::BigKey => c"big_key",
+            Self::Asymmetric => c"asymmetric",
         }
     }
 }
@@ -179,6 +184,9 @@ impl Request {
     /// An [`Error`] that says why there is no key, with a
     /// [hint](Error::hint).
     pub fn ask(&self) -> Result<Key, Error> {
+        if self.key_type == KeyType::Asymmetric {
+            return Err(Error::Unreadable);
+        }
         let description = self.description()?;
         let callout_info = self.callout_info()?;
         let asking = || self.ask_in_new_session(&description, &callout_info);
@@ -196,24 +204,10 @@ impl Request {
 
     /// For a thread of its own, which ends afterwards.
     fn ask_in_new_session(&self, description: &CStr, callout_info: &CStr) -> Result<Key, Error> {
-        tdk_sys::join_new_session()?;
-        // Authority over nothing: 0 lays down what may have been assumed.
-        KernelKey::from_id(KeySerialId(0))
-            .assume_authority()
-            .map_err(other)?;
-        let key_type = self.key_type.name();
-        // Without callout info: what is there already.
-        if tdk_sys::request_key(key_type, description, None, NO_KEYRING).is_ok() {
-            return Err(Error::Planted);
-        }
-        let callout_info = Some(callout_info);
-        let serial = tdk_sys::request_key(key_type, description, callout_info, SESSION_KEYRING)?;
-        check_group(&tdk_sys::describe(serial)?)?;
+        Session::join()?;
+        let serial = session::ask(self.key_type.name(), description, callout_info)?;
         let key = self.read(serial);
-        // The keyring goes with this thread, and the key with it, only later.
-        if let Ok(session) = KeyRing::from_special_id(KeyRingIdentifier::Session, false) {
-            let _ = session.unlink_key(KernelKey::from_id(KeySerialId(serial)));
-        }
+        session::unlink(serial);
         key
     }
 
@@ -229,35 +223,22 @@ impl Request {
         }
     }
 
-    fn description(&self) -> Result<CString, Error> {
+    pub(crate) fn key_type_name(&self) -> &'static CStr {
+        self.key_type.name()
+    }
+
+    pub(crate) fn description(&self) -> Result<CString, Error> {
         if !(1..=255).contains(&self.key_id.len()) {
             return Err(Error::KeyIdLength(self.key_id.len()));
         }
         CString::new([PREFIX, &self.key_id].concat()).map_err(|_| Error::KeyIdNul)
     }
 
-    fn callout_info(&self) -> Result<CString, Error> {
+    pub(crate) fn callout_info(&self) -> Result<CString, Error> {
         let (what, identity) = (self.what.word()?, self.identity.word());
         let words = format!("{what} {identity} gen={}", self.generation);
         Ok(CString::new(words).expect("words have no byte 0"))
     }
-}
-
-/// `type;uid;gid;permissions;description` of a key that the callout can have made.
-fn check_group(described: &[u8]) -> Result<(), Error> {
-    let gid = described.split(|&byte| byte == b';').nth(2);
-    let gid = gid.and_then(|gid| std::str::from_utf8(gid).ok()?.parse().ok());
-    match gid {
-        Some(0) => Ok(()),
-        Some(gid) => Err(Error::NotFromCallout(gid)),
-        None => Err(other(
-            "the kernel does not say which group the key belongs to",
-        )),
-    }
-}
-
-fn other(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Error {
-    Error::System(io::Error::other(error))
 }
 
 #[cfg(test)]
@@ -318,18 +299,8 @@ mod tests {
     }
 
     #[test]
-    fn groups() {
-        check_group(b"user;1000;0;3f010000;tpm2:derived:a;1000;b").unwrap();
-        let error = check_group(b"user;0;1000;3f010000;x;0;y").unwrap_err();
-        assert!(matches!(error, Error::NotFromCallout(1000)));
-        for unclear in [
-            &b""[..],
-            b"user",
-            b"user;0",
-            b"user;0;root;0;x",
-            b"user;;;;",
-        ] {
-            check_group(unclear).unwrap_err();
-        }
+    fn keys_that_nobody_can_read() {
+        let request = request("x").key_type(KeyType::Asymmetric);
+        assert!(matches!(request.ask(), Err(Error::Unreadable)));
     }
 }
