@@ -3,8 +3,12 @@
 //! has `unsafe` code.
 #![allow(unsafe_code)]
 
+mod pkey;
+
 use std::ffi::CStr;
 use std::io;
+
+pub use pkey::{pkey_encrypt, pkey_sign, pkey_size};
 
 /// What system calls take as "no keyring".
 pub const NO_KEYRING: i32 = 0;
@@ -207,5 +211,26 @@ pub fn leave_files_to_a_child() {
             }
             libc::_exit(0);
         }
+    }
+}
+
+/// `fork(2)`, for a process that has a single thread: the child's process id, and
+/// `None` in the child.
+///
+/// # Errors
+///
+/// What the system call says; and another one, if there are more threads, or no
+/// /proc to count them in.
+pub fn fork() -> io::Result<Option<i32>> {
+    if std::fs::read_dir("/proc/self/task")?.count() != 1 {
+        let what = "a process with several threads can't go to the background";
+        return Err(io::Error::other(what));
+    }
+    // SAFETY: no other thread is in the middle of anything that the child would
+    // find half done, so it may do whatever its parent may.
+    match unsafe { libc::fork() } {
+        0 => Ok(None),
+        child @ 1.. => Ok(Some(child)),
+        _ => Err(io::Error::last_os_error()),
     }
 }

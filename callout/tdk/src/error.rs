@@ -12,6 +12,8 @@ use tpm_derived_keys::identity::IdentityError;
 use tpm_derived_keys::request::RequestError;
 use tpm_derived_keys::tpm::{TctiError, TpmError};
 
+use crate::ssh_agent::AgentError;
+
 /// Anything that ends the command.
 #[derive(Debug)]
 pub(crate) enum Error {
@@ -29,6 +31,7 @@ pub(crate) enum Error {
     Asking(tdk_client::Error),
     Pipe(io::Error),
     Command(OsString, io::Error),
+    Agent(AgentError),
 }
 
 impl Error {
@@ -48,7 +51,8 @@ impl Error {
             | Self::Output(_)
             | Self::Asking(_)
             | Self::Pipe(_)
-            | Self::Command(..) => ExitCode::FAILURE,
+            | Self::Command(..)
+            | Self::Agent(_) => ExitCode::FAILURE,
         }
     }
 }
@@ -64,6 +68,7 @@ impl fmt::Display for Error {
             Self::Tpm(error) => write!(f, "{error}: {}", error.hint()),
             Self::Asking(error) if error.hint().is_empty() => error.fmt(f),
             Self::Asking(error) => write!(f, "{error}: {}", error.hint()),
+            Self::Agent(error) => error.fmt(f),
             Self::Pipe(error) => write!(f, "can't put the key into a pipe: {error}"),
             Self::Command(program, error) => {
                 write!(f, "can't run {}: {error}", program.display())
@@ -94,5 +99,6 @@ from!(
     Tpm: TpmError,
     DetKeygen: DetKeygenError,
     SshKey: ssh_key::Error,
-    Asking: tdk_client::Error
+    Asking: tdk_client::Error,
+    Agent: AgentError
 );

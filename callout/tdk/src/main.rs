@@ -22,6 +22,7 @@ mod key_pair;
 mod place;
 mod request;
 mod root;
+mod ssh_agent;
 mod words;
 
 use error::Error;
@@ -48,6 +49,7 @@ enum Command {
     Doctor(doctor::Doctor),
     Request(request::Request),
     Root(root::Root),
+    SshAgent(ssh_agent::SshAgent),
 }
 
 fn main() -> ExitCode {
@@ -60,6 +62,7 @@ fn main() -> ExitCode {
         Command::Doctor(doctor) => doctor.run(&tdk.place),
         Command::Request(request) => request.run(&tdk.place).map(done),
         Command::Root(root) => root.run(&tdk.place).map(done),
+        Command::SshAgent(agent) => agent.run(&tdk.place),
     };
     match result {
         Ok(code) => code,

@@ -139,33 +139,14 @@ impl Request {
         if let Some(generation) = &self.r#gen {
             words.add("--gen", "gen=", generation)?;
         }
-        let request = words.parse("user".as_ref(), &self.key_id)?;
-        let identity = match request.kind() {
-            Kind::Path => Identity::Path,
-            Kind::Csum => Identity::Csum,
-            Kind::Id => Identity::Id,
-            Kind::Cgroup | Kind::Verity => {
-                let what = "no asker is served by cgroup or verity yet: ask by path, csum or id";
-                return Err(Error::Usage(what.into()));
-            }
-        };
-        let what = match request.what() {
-            grammar::What::Raw(length) => What::Bytes(length),
-            grammar::What::Rsa(bits) => What::Rsa(bits),
-            grammar::What::Ecdsa(256) => What::P256,
-            grammar::What::Ecdsa(_) => What::P384,
-            grammar::What::Ed25519 => What::Ed25519,
-        };
+        let (request, what) = of_client(&words.parse("user".as_ref(), &self.key_id)?)?;
         let key_type = match self.r#type {
             KeyType::User => tdk_client::KeyType::User,
             KeyType::BigKey => tdk_client::KeyType::BigKey,
             KeyType::Logon => return Err(unreadable("logon")),
             KeyType::Asymmetric => return Err(unreadable("asymmetric")),
         };
-        let request = tdk_client::Request::new(request.key_id().as_bytes(), what, identity)
-            .generation(request.generation())
-            .key_type(key_type);
-        Ok((request, what))
+        Ok((request.key_type(key_type), what))
     }
 }
 
@@ -174,6 +155,29 @@ fn unreadable(key_type: &str) -> Error {
         "the kernel lets nobody read {key_type} keys, so tdk can't hand one on: have it kept in a \
          keyring, by 'keyctl request2 {key_type} ...'"
     ))
+}
+
+/// The same request, as the client has it, and what is asked for.
+pub(crate) fn of_client(request: &grammar::Request) -> Result<(tdk_client::Request, What), Error> {
+    let identity = match request.kind() {
+        Kind::Path => Identity::Path,
+        Kind::Csum => Identity::Csum,
+        Kind::Id => Identity::Id,
+        Kind::Cgroup | Kind::Verity => {
+            let what = "no asker is served by cgroup or verity yet: ask by path, csum or id";
+            return Err(Error::Usage(what.into()));
+        }
+    };
+    let what = match request.what() {
+        grammar::What::Raw(length) => What::Bytes(length),
+        grammar::What::Rsa(bits) => What::Rsa(bits),
+        grammar::What::Ecdsa(256) => What::P256,
+        grammar::What::Ecdsa(_) => What::P384,
+        grammar::What::Ed25519 => What::Ed25519,
+    };
+    let request = tdk_client::Request::new(request.key_id().as_bytes(), what, identity)
+        .generation(request.generation());
+    Ok((request, what))
 }
 
 /// Asks for the key, and leaves it in a pipe whose reading end has this number

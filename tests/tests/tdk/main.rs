@@ -10,6 +10,7 @@ mod doctor;
 mod install;
 mod pairs;
 mod request;
+mod ssh_agent;
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;

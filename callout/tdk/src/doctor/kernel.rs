@@ -155,6 +155,13 @@ const NO_PRIVATE_KEY: &[u8] = &[
     0x04, 0x01, 0x00, // privateKey
 ];
 
+/// Whether this kernel knows of no private keys, but only of certificates.
+pub(crate) fn lacks_private_key_parser() -> bool {
+    let answer = tdk_sys::add_key(c"asymmetric", NOBODYS, NO_PRIVATE_KEY, PROCESS_KEYRING);
+    let errno = answer.err().and_then(|error| Errno::from_io_error(&error));
+    errno == Some(Errno::BADMSG)
+}
+
 /// A user's line in /proc/key-users: `UID: USAGE KEYS/INSTANTIATED
 /// QUOTA_KEYS/MAX_KEYS QUOTA_BYTES/MAX_BYTES`.
 #[derive(Debug, PartialEq, Eq)]

@@ -24,6 +24,7 @@ mod request_key_conf;
 mod tpm;
 mod trust;
 
+pub(crate) use kernel::lacks_private_key_parser;
 use report::{Check, Report};
 
 /// Looks at everything that has to be true for requests to work and keys to be stable
