@@ -11,7 +11,7 @@
 set -eu
 self=$0
 
-packages="systemd systemd-sysv libnss-systemd udev kmod keyutils cryptsetup-bin e2fsprogs"
+packages="systemd systemd-sysv libnss-systemd udev kmod keyutils cryptsetup-bin e2fsprogs openssh-server"
 size=512M
 
 case "${1:-}" in
@@ -75,6 +75,8 @@ printf "%s\n" "127.0.0.1 localhost guest" >"$1/etc/hosts"
 rm -f "$1/etc/fstab"
 chroot "$1" useradd --uid 1000 --user-group --no-create-home user
 chroot "$1" useradd --uid 1001 --user-group --no-create-home other
+rm -f "$1/etc/systemd/system/sshd.service" \
+    "$1/etc/systemd/system/multi-user.target.wants/ssh.service"
 touch "$1/etc/.updated" "$1/var/.updated"'
 
 proxy=

@@ -13,5 +13,6 @@ mod machine;
 mod services;
 mod session;
 mod signing;
+mod ssh;
 mod systemd;
 mod uses;
