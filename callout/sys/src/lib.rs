@@ -7,6 +7,7 @@ mod pkey;
 
 use std::ffi::CStr;
 use std::io;
+use std::os::fd::AsRawFd;
 
 pub use pkey::{pkey_encrypt, pkey_sign, pkey_size};
 
@@ -215,13 +216,13 @@ pub fn leave_files_to_a_child() {
 }
 
 /// `fork(2)`, for a process that has a single thread: the child's process id, and
-/// `None` in the child.
+/// `None` in the child. That has no open files but the standard ones and `kept`.
 ///
 /// # Errors
 ///
 /// What the system call says; and another one, if there are more threads, or no
 /// /proc to count them in.
-pub fn fork() -> io::Result<Option<i32>> {
+pub fn fork(kept: &impl AsRawFd) -> io::Result<Option<i32>> {
     if std::fs::read_dir("/proc/self/task")?.count() != 1 {
         let what = "a process with several threads can't go to the background";
         return Err(io::Error::other(what));
@@ -229,8 +230,26 @@ pub fn fork() -> io::Result<Option<i32>> {
     // SAFETY: no other thread is in the middle of anything that the child would
     // find half done, so it may do whatever its parent may.
     match unsafe { libc::fork() } {
-        0 => Ok(None),
+        0 => close_all_but(kept.as_raw_fd()).map(|()| None),
         child @ 1.. => Ok(Some(child)),
         _ => Err(io::Error::last_os_error()),
     }
+}
+
+/// Closes what a child has inherited.
+fn close_all_but(kept: libc::c_int) -> io::Result<()> {
+    let close = |first: libc::c_int, last: libc::c_int| {
+        if first > last {
+            return Ok(());
+        }
+        // SAFETY: close_range(2) touches no memory of ours. Whatever in this child,
+        // which has just begun, takes one of the files for its own would find it
+        // closed: this is said to whoever calls fork().
+        match unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) } {
+            0 => Ok(()),
+            _ => Err(io::Error::last_os_error()),
+        }
+    };
+    close(3, kept - 1)?;
+    close((kept + 1).max(3), libc::c_int::MAX)
 }

@@ -23,6 +23,9 @@ use crate::error::Error;
 use crate::request::of_client;
 use crate::warn;
 
+/// More clients at a time are sent away.
+const MOST_CLIENTS: usize = 256;
+
 /// What ends an agent.
 const END: [Signal; 3] = [Signal::HUP, Signal::INT, Signal::TERM];
 
@@ -40,11 +43,10 @@ impl Wanted {
         let What::Rsa(bits) = what else {
             unreachable!("there are no other asymmetric keys, and that has been checked");
         };
-        let key_id = String::from_utf8_lossy(request.key_id().as_bytes()).into_owned();
         Ok(Self {
             request: asking.key_type(KeyType::Asymmetric),
             bits,
-            name: grammar::PREFIX.to_owned() + &key_id,
+            name: format!("{}{}", grammar::PREFIX, request.key_id()),
         })
     }
 }
@@ -131,6 +133,11 @@ fn listen(listener: &UnixListener, identities: &Arc<Vec<Identity<KernelKey>>>) {
             }
         };
         let identities = Arc::clone(identities);
+        // One for each client, and this thread's.
+        if Arc::strong_count(&identities) > MOST_CLIENTS + 1 {
+            warn("a client is sent away: there are too many");
+            continue;
+        }
         let serve = move || {
             // It may leave when it wants.
             let _ = connection::serve(stream, &identities);

@@ -8,12 +8,12 @@ use std::os::fd::OwnedFd;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::thread;
 
+use rustix::event::{PollFd, PollFlags, poll};
 use rustix::pipe::{PipeFlags, pipe_with};
-use rustix::process::{Pid, Signal, WaitOptions};
-use rustix::process::{
-    getpid, getppid, kill_process, set_parent_process_death_signal, setsid, waitpid,
-};
+use rustix::process::{Pid, PidfdFlags, Signal, WaitOptions};
+use rustix::process::{getpid, getppid, kill_process, pidfd_open, setsid, waitpid};
 
 use super::error::AgentError;
 
@@ -38,22 +38,37 @@ pub(super) struct Child {
 pub(super) fn split(end_with_caller: bool) -> Result<Side, AgentError> {
     let (reader, writer) = pipe_with(PipeFlags::CLOEXEC).map_err(process)?;
     let caller = getpid();
-    if let Some(child) = tdk_sys::fork().map_err(AgentError::Process)? {
+    if let Some(child) = tdk_sys::fork(&writer).map_err(AgentError::Process)? {
         let pid = Pid::from_raw(child).expect("no child is process 0");
         return Ok(Side::Caller(Child {
             pid,
             readiness: reader,
         }));
     }
+    // The child has no such file.
+    std::mem::forget(reader);
     // No terminal's signals are meant for it.
     setsid().map_err(process)?;
     if end_with_caller {
-        set_parent_process_death_signal(Some(Signal::TERM)).map_err(process)?;
+        // While it is our parent, its number is nobody else's.
+        let process_of_caller = pidfd_open(caller, PidfdFlags::empty()).map_err(process)?;
         if getppid() != Some(caller) {
             return Err(AgentError::Process(io::ErrorKind::BrokenPipe.into()));
         }
+        thread::Builder::new()
+            .name("caller".into())
+            .spawn(move || end_with(&process_of_caller))
+            .map_err(AgentError::Process)?;
     }
     Ok(Side::Agent(Readiness(writer)))
+}
+
+/// Has this process end when another does. (PR_SET_PDEATHSIG is a signal by the
+/// other, who may have become a user who must not signal us.)
+fn end_with(other: &OwnedFd) {
+    let mut ended = [PollFd::new(other, PollFlags::IN)];
+    while poll(&mut ended, None).is_err() {}
+    let _ = kill_process(getpid(), Signal::TERM);
 }
 
 impl Readiness {

@@ -3,12 +3,14 @@
 
 use std::fs::{self, Permissions};
 use std::io;
-use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::Mode;
+use rustix::io::Errno;
 use rustix::net::sockopt::socket_peercred;
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, socket_with};
 use rustix::process::{geteuid, umask};
 
 /// A socket's file, and the directory that has been made for it, for as long as
@@ -17,6 +19,8 @@ use rustix::process::{geteuid, umask};
 pub(super) struct Socket {
     path: PathBuf,
     directory: Option<PathBuf>,
+    /// Device and inode of the file that is ours.
+    file: Option<(u64, u64)>,
 }
 
 impl Socket {
@@ -31,6 +35,7 @@ impl Socket {
         let mut socket = Self {
             path: PathBuf::new(),
             directory: None,
+            file: None,
         };
         if let Some(path) = path {
             if is_abandoned(path) {
@@ -39,6 +44,7 @@ impl Socket {
             let listener = bind(path)?;
             // The working directory may change.
             socket.path = std::path::absolute(path)?;
+            socket.file = identity(&socket.path);
             return Ok((listener, socket));
         }
         let directory = tempfile::Builder::new()
@@ -48,6 +54,7 @@ impl Socket {
         socket.path = std::path::absolute(directory.path())?.join("agent.sock");
         socket.directory = Some(directory.keep());
         let listener = bind(&socket.path)?;
+        socket.file = identity(&socket.path);
         Ok((listener, socket))
     }
 
@@ -58,12 +65,19 @@ impl Socket {
 
 impl Drop for Socket {
     fn drop(&mut self) {
-        // They may be gone already.
-        let _ = fs::remove_file(&self.path);
+        // It may be gone already, and another agent's be there.
+        if self.file.is_some() && self.file == identity(&self.path) {
+            let _ = fs::remove_file(&self.path);
+        }
         if let Some(directory) = &self.directory {
             let _ = fs::remove_dir(directory);
         }
     }
+}
+
+fn identity(path: &Path) -> Option<(u64, u64)> {
+    let file = fs::symlink_metadata(path).ok()?;
+    Some((file.dev(), file.ino()))
 }
 
 /// The file is its owner's alone from the start.
@@ -77,8 +91,14 @@ fn bind(path: &Path) -> io::Result<UnixListener> {
 /// Whether this is a socket at which nobody listens any more.
 fn is_abandoned(path: &Path) -> bool {
     let is_socket = fs::symlink_metadata(path).is_ok_and(|file| file.file_type().is_socket());
-    let refused = |error: io::Error| error.kind() == io::ErrorKind::ConnectionRefused;
-    is_socket && UnixStream::connect(path).is_err_and(refused)
+    is_socket && connect(path) == Err(Errno::CONNREFUSED)
+}
+
+/// Without waiting for a listener that is busy.
+fn connect(path: &Path) -> Result<(), Errno> {
+    let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+    let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
+    rustix::net::connect(&socket, &SocketAddrUnix::new(path)?)
 }
 
 /// Root and this user may; the file's mode keeps others out as well, but not if

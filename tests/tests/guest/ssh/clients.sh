@@ -23,8 +23,13 @@ await() {
 no_key() {
     ! grep -q 'asymmetri tpm2:derived:' /proc/keys
 }
+no_directory() {
+    ! ls -d tdk-ssh-*
+}
 nothing_left() {
-    no_key && ! ls -d tdk-ssh-* 2>/dev/null && echo nothing is left
+    await no_key
+    await no_directory
+    echo nothing is left
 }
 count() {
     ssh-add -l | grep -c SHA256:
@@ -113,6 +118,15 @@ tdk det-keygen --what rsa2048 --seed 000102030405060708090a0b0c0d0e0f --format d
 keyctl session - sh -c "keyctl padd asymmetric tpm2:derived:a @s <planted >/dev/null
     $agent -- ssh-add -L" 2>/dev/null | cmp - a.pub && echo the same key
 
+echo "== no file of its caller's is kept"
+(
+    exec 9>lock
+    eval "$($agent)" >/dev/null
+    # Standard ones, the socket, and those by which signals and the caller's end are seen.
+    ls -l "/proc/$SSH_AGENT_PID/fd" | sed -n 's/.*-> //p' | grep -v -e /dev/null -e socket: -e anon_inode: -e pipe:
+    kill "$SSH_AGENT_PID"
+)
+
 echo "== killed, it leaves no key"
 kill -9 "$SSH_AGENT_PID"
 await no_key
@@ -121,6 +135,10 @@ rm -r "${SSH_AUTH_SOCK%/*}"
 echo "== with a command"
 $agent -- sh -c 'echo "$SSH_AGENT_PID" >pid; exit 7'
 echo "status $?"
+await test ! -e "/proc/$(cat pid)"
+nothing_left
+# Also where the command has given up the power to signal it.
+$agent -- sh -c 'echo "$SSH_AGENT_PID" >pid; exec setpriv --reuid 1000 --regid 1000 --clear-groups true'
 await test ! -e "/proc/$(cat pid)"
 nothing_left
 $agent -- nonexistent
