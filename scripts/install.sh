@@ -61,3 +61,4 @@ if ! grep -q "[[:blank:]|]$program[[:blank:]]" "$destdir/etc/request-key.d/tpm2-
     exit 1
 fi
 keep callout/etc/config.toml "$destdir/etc/tdk/config.toml"
+keep callout/etc/policy.toml "$destdir/etc/tdk/policy.toml"

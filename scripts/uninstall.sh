@@ -1,7 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0 OR MIT
 # uninstall.sh DESTDIR PREFIX: removes what install.sh put there, but for a
-# configuration that was changed.
+# configuration or policy that was changed.
 set -eu
 cd "$(dirname "$0")/.."
 destdir=$1
@@ -20,10 +20,12 @@ else
     rm -f "$line"
 fi
 
-config=$destdir/etc/tdk/config.toml
-if [ -e "$config" ] && ! cmp -s callout/etc/config.toml "$config"; then
-    echo "kept $config"
-else
-    rm -f "$config"
-    rmdir "$destdir/etc/tdk" 2>/dev/null || true
-fi
+for name in config.toml policy.toml; do
+    file=$destdir/etc/tdk/$name
+    if [ -e "$file" ] && ! cmp -s "callout/etc/$name" "$file"; then
+        echo "kept $file"
+    else
+        rm -f "$file"
+    fi
+done
+rmdir "$destdir/etc/tdk" 2>/dev/null || true

@@ -63,6 +63,16 @@ impl Config {
         })
     }
 
+    /// The directory of the file that was named, or of [`Config::PATH`]: the
+    /// policy is there as well.
+    pub fn directory(named: Option<&Path>) -> &Path {
+        let path = named.unwrap_or(Path::new(Self::PATH));
+        match path.parent() {
+            Some(parent) if !parent.as_os_str().is_empty() => parent,
+            _ => Path::new("."),
+        }
+    }
+
     fn read(path: &Path) -> Result<String, Fault> {
         // Non-blocking, so that nobody is kept waiting by a FIFO.
         let file = File::options()

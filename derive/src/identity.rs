@@ -220,6 +220,11 @@ impl Identity {
         self.scope
     }
 
+    /// The user, whether or not it enters the key.
+    pub fn uid(&self) -> u32 {
+        self.uid
+    }
+
     /// The identity bytes of section 2:
     ///
     /// ```text

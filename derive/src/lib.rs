@@ -11,6 +11,7 @@ mod key_info;
 pub mod policy;
 pub mod request;
 pub mod tpm;
+pub mod trust;
 
 pub use derivation::{IdentityKey, Okm, Payload, Unlocked};
 pub use harden::no_core_dumps;

@@ -42,7 +42,7 @@ impl KeyType {
         }
     }
 
-    fn parse(name: &[u8]) -> Result<Self, RequestError> {
+    pub(crate) fn parse(name: &[u8]) -> Result<Self, RequestError> {
         [Self::User, Self::Logon, Self::BigKey, Self::Asymmetric]
             .into_iter()
             .find(|t| t.name().as_bytes() == name)
@@ -64,7 +64,7 @@ pub enum What {
 }
 
 impl What {
-    fn parse(word: &[u8]) -> Result<Self, RequestError> {
+    pub(crate) fn parse(word: &[u8]) -> Result<Self, RequestError> {
         match word {
             b"rsa2048" => Ok(Self::Rsa(2048)),
             b"rsa3072" => Ok(Self::Rsa(3072)),

@@ -20,6 +20,8 @@ use tpm_derived_keys::identity::{Kind, Subject};
 use crate::failure::{self, Failure};
 use crate::proc_keys;
 
+mod facts;
+
 const PROC: &str = "/proc";
 
 /// What a name in `/proc` ends in when the file has been removed.
@@ -74,11 +76,16 @@ impl Asker {
         (name, known)
     }
 
+    /// The filesystem uid of the thread.
+    pub(crate) fn fsuid(&self) -> Result<u32, AskerError> {
+        fsuid(&self.read("status")?)
+    }
+
     /// Makes sure that the thread runs as `uid`, in the initial user namespace,
     /// and that its process is nobody's puppet.
     pub(crate) fn check(self, uid: u32) -> Result<Checked, AskerError> {
         let status = self.read("status")?;
-        let fsuid = field(&status, "Uid:", 3).ok_or(AskerError::Status)?;
+        let fsuid = fsuid(&status)?;
         if fsuid != uid {
             return Err(AskerError::Uid {
                 asked_for: uid,
@@ -93,7 +100,7 @@ impl Asker {
         if its != initial {
             return Err(AskerError::UserNamespace);
         }
-        Ok(Checked(self))
+        Ok(Checked { asker: self, uid })
     }
 
     /// Makes sure that no thread of its process is traced.
@@ -129,6 +136,11 @@ impl Asker {
 
     /// A file of the thread's directory. Names of threads need not be text.
     fn read(&self, name: &str) -> Result<String, AskerError> {
+        let content = self.read_bytes(name)?;
+        Ok(String::from_utf8_lossy(&content).into_owned())
+    }
+
+    fn read_bytes(&self, name: &str) -> Result<Vec<u8>, AskerError> {
         let file = openat(
             &self.directory,
             name,
@@ -138,7 +150,7 @@ impl Asker {
         .map_err(|error| self.error(error))?;
         let mut content = Vec::new();
         match File::from(file).read_to_end(&mut content) {
-            Ok(_) => Ok(String::from_utf8_lossy(&content).into_owned()),
+            Ok(_) => Ok(content),
             Err(error) => Err(self.error(Errno::from_io_error(&error).unwrap_or(Errno::IO))),
         }
     }
@@ -188,9 +200,17 @@ impl Asker {
 
 /// An asker that has been checked, and so can be identified.
 #[derive(Debug)]
-pub(crate) struct Checked(Asker);
+pub(crate) struct Checked {
+    asker: Asker,
+    uid: u32,
+}
 
 impl Checked {
+    /// The uid that it asks as.
+    pub(crate) fn uid(&self) -> u32 {
+        self.uid
+    }
+
     /// What it can be known by.
     pub(crate) fn subject(&self, kind: Kind) -> Result<Subject, AskerError> {
         match kind {
@@ -210,14 +230,19 @@ impl Checked {
         &self,
         take: impl FnOnce(&Executable) -> Result<T, AskerError>,
     ) -> Result<T, AskerError> {
-        let executable = self.0.executable()?;
+        let executable = self.asker.executable()?;
         let taken = take(&executable)?;
-        let again = self.0.executable()?;
+        let again = self.asker.executable()?;
         if again != executable || Version::of(&executable.handle)? != executable.version {
             return Err(AskerError::Changed);
         }
         Ok(taken)
     }
+}
+
+/// The filesystem uid, of `/proc/<thread>/status`.
+fn fsuid(status: &str) -> Result<u32, AskerError> {
+    field(status, "Uid:", 3).ok_or(AskerError::Status)
 }
 
 /// A number behind a name of `/proc/<thread>/status`.

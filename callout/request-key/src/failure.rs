@@ -6,7 +6,7 @@ use std::fmt;
 use tpm_derived_keys::config::{ConfigError, LogLevel};
 use tpm_derived_keys::det_keygen::DetKeygenError;
 use tpm_derived_keys::identity::IdentityError;
-use tpm_derived_keys::policy::Refusal;
+use tpm_derived_keys::policy::{PolicyError, Refusal};
 use tpm_derived_keys::request::RequestError;
 use tpm_derived_keys::tpm::{Cause, TpmError};
 
@@ -83,16 +83,16 @@ impl Errno {
 pub struct Failure {
     errno: Errno,
     message: String,
-    hint: &'static str,
+    hint: String,
 }
 
 impl Failure {
     /// A failure with what to do about it (which may be empty).
-    pub fn new(errno: Errno, message: impl fmt::Display, hint: &'static str) -> Self {
+    pub fn new(errno: Errno, message: impl fmt::Display, hint: impl Into<String>) -> Self {
         Self {
             errno,
             message: message.to_string(),
-            hint,
+            hint: hint.into(),
         }
     }
 
@@ -140,6 +140,13 @@ impl From<DetKeygenError> for Failure {
 
 impl From<ConfigError> for Failure {
     fn from(error: ConfigError) -> Self {
+        let hint = error.hint();
+        Self::new(Errno::Failed, error, hint)
+    }
+}
+
+impl From<PolicyError> for Failure {
+    fn from(error: PolicyError) -> Self {
         let hint = error.hint();
         Self::new(Errno::Failed, error, hint)
     }

@@ -4,8 +4,9 @@
 
 use std::io;
 
-use linux_keyutils::{Key, KeyError, KeySerialId};
+use linux_keyutils::{Key, KeyError, KeyPermissions, KeySerialId};
 use tpm_derived_keys::Payload;
+use tpm_derived_keys::policy::Grant;
 
 use crate::failure::{Errno, Failure};
 
@@ -69,6 +70,32 @@ impl UnderConstruction {
         Key::from_id(KeySerialId(self.serial))
             .chown(None, Some(0))
             .map_err(|error| format!("the kernel refuses it ({error})"))
+    }
+
+    /// Gives U the permissions and the timeout that the policy gives it.
+    ///
+    /// The permissions last: they may leave us none. As with its group, the kernel
+    /// lets us change them where U is in a keyring that the asker searches; what
+    /// can't be given as the policy says is not given.
+    pub(crate) fn limit(self, grant: &Grant) -> Result<(), Failure> {
+        let key = Key::from_id(KeySerialId(self.serial));
+        let refused = |what: &str, error: KeyError, hint: &'static str| {
+            let message =
+                format!("the kernel does not let the key have the policy's {what} ({error})");
+            Failure::new(Errno::Refused, message, hint)
+        };
+        if let Some(seconds) = grant.timeout_seconds {
+            // As wide as any number of the kernel's.
+            let seconds = usize::try_from(seconds).unwrap_or(usize::MAX);
+            key.set_timeout(seconds)
+                .map_err(|error| refused("timeout_seconds", error, ""))?;
+        }
+        if let Some(permissions) = grant.permissions {
+            let hint = "ask into a keyring that the asker searches";
+            key.set_perms(KeyPermissions::from_u32(permissions))
+                .map_err(|error| refused("permissions", error, hint))?;
+        }
+        Ok(())
     }
 
     /// Completes U with a payload.

@@ -7,16 +7,20 @@
 //! What happens, in order: `docs/data-flow.md`.
 #![forbid(unsafe_code)]
 
+mod accounts;
 mod asker;
 mod failure;
 mod invocation;
 mod keyring;
 mod log;
+mod observed;
+mod packages;
 mod proc_keys;
 mod program;
 mod serve;
 mod watch;
 
 pub use failure::{Errno, Failure};
+pub use observed::Observed;
 pub use program::{Call, main_with};
 pub use serve::serve;

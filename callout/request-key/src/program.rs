@@ -3,12 +3,14 @@
 
 use std::io::Write;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
 use tpm_derived_keys::Payload;
 use tpm_derived_keys::config::{Config, LogLevel};
+use tpm_derived_keys::policy::{Decision, Grant, Policy};
 use tpm_derived_keys::request::PREFIX;
 use tpm_derived_keys::tpm::{Name, TpmError};
 
@@ -24,10 +26,13 @@ use crate::watch::Watch;
 pub struct Call<'a> {
     arguments: &'a Arguments,
     config: &'a Config,
+    policy: &'a Policy,
     key: UnderConstruction,
     watch: Watch,
     /// For the log.
     asker: Option<(u32, (Vec<u8>, bool))>,
+    /// What the policy has allowed, and which rule of it.
+    allowed: Option<(Grant, String)>,
     commands: u32,
     /// A command is still running in the TPM.
     tpm_is_stuck: bool,
@@ -59,12 +64,20 @@ impl Call<'_> {
         self.config
     }
 
+    pub(crate) fn policy(&self) -> &Policy {
+        self.policy
+    }
+
     pub(crate) fn watch(&self) -> &Watch {
         &self.watch
     }
 
     pub(crate) fn note_asker(&mut self, thread: u32, executable: (Vec<u8>, bool)) {
         self.asker = Some((thread, executable));
+    }
+
+    pub(crate) fn note_decision(&mut self, decision: &Decision) {
+        self.allowed = Some((decision.grant(), decision.by().into()));
     }
 
     pub(crate) fn note_tpm(&mut self, commands: u32, is_stuck: bool) {
@@ -101,6 +114,9 @@ impl Call<'_> {
             .add_bytes("info", callout_info);
         if let Some((thread, _)) = &self.asker {
             fields.add("tid", thread);
+        }
+        if let Some((_, by)) = &self.allowed {
+            fields.add_bytes("allowed_by", by.as_bytes());
         }
         if let Err(failure) = result {
             fields.add_bytes("cause", failure.to_string().as_bytes());
@@ -161,6 +177,20 @@ pub fn main_with(serve: impl FnOnce(&mut Call<'_>) -> Result<Payload, Failure>) 
     complete(key, &arguments, start, serve)
 }
 
+/// The configuration and the policy, or as much of them as there is with what is
+/// wrong: then nobody gets a key.
+fn load(named: Option<&Path>) -> (Config, Policy, Option<Failure>) {
+    let shipped = Policy::shipped;
+    let config = match Config::load(named) {
+        Ok(config) => config,
+        Err(error) => return (Config::default(), shipped(), Some(error.into())),
+    };
+    match Policy::load(Config::directory(named)) {
+        Ok(policy) => (config, policy, None),
+        Err(error) => (config, shipped(), Some(error.into())),
+    }
+}
+
 /// Completes the key one way or the other, and says so in the log.
 fn complete(
     key: UnderConstruction,
@@ -168,18 +198,17 @@ fn complete(
     start: Instant,
     serve: impl FnOnce(&mut Call<'_>) -> Result<Payload, Failure>,
 ) -> ExitCode {
-    let (config, faulty) = match Config::load(arguments.config.as_deref()) {
-        Ok(config) => (config, None),
-        Err(error) => (Config::default(), Some(Failure::from(error))),
-    };
+    let (config, policy, faulty) = load(arguments.config.as_deref());
     let threshold = config.log_level();
     let watch = Watch::default();
     let mut call = Call {
         arguments,
         config: &config,
+        policy: &policy,
         key,
         watch: watch.clone(),
         asker: None,
+        allowed: None,
         commands: 0,
         tpm_is_stuck: false,
         root: None,
@@ -207,6 +236,9 @@ fn complete(
     }
     let result = result.and_then(|payload| {
         call.group = key.give_to_group_root();
+        if let Some((grant, _)) = &call.allowed {
+            key.limit(grant)?;
+        }
         deliver(arguments.form, key, &payload)
     });
     let mut level = LogLevel::Info;

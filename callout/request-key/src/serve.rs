@@ -2,7 +2,6 @@
 //! A request, from the strings to the payload: each stage takes the one before.
 
 use tpm_derived_keys::Payload;
-use tpm_derived_keys::policy::Policy;
 use tpm_derived_keys::request::Request;
 use tpm_derived_keys::tpm::{Direct, RootKey, Tcti, TpmError};
 
@@ -27,10 +26,12 @@ pub fn serve(call: &mut Call<'_>) -> Result<Payload, Failure> {
     let request = Request::parse(key_type, description, callout_info)?;
 
     let uid = call.uid()?;
-    let subject = asker?.check(uid)?.subject(request.kind())?;
+    let asker = asker?.check(uid)?;
+    let subject = asker.subject(request.kind())?;
 
     let identified = request.identify(subject, uid, call.config().realm())?;
-    let decision = Policy::shipped().decide(identified)?;
+    let decision = call.policy().decide(identified, &mut &asker)?;
+    call.note_decision(&decision);
 
     let tcti = call.config().tcti();
     let unlocked = call.with_tpm(&tcti, |tpm| {

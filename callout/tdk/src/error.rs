@@ -9,6 +9,7 @@ use std::process::ExitCode;
 use tpm_derived_keys::config::ConfigError;
 use tpm_derived_keys::det_keygen::DetKeygenError;
 use tpm_derived_keys::identity::IdentityError;
+use tpm_derived_keys::policy::PolicyError;
 use tpm_derived_keys::request::RequestError;
 use tpm_derived_keys::tpm::{TctiError, TpmError};
 
@@ -23,6 +24,8 @@ pub(crate) enum Error {
     Identity(IdentityError),
     Tcti(TctiError),
     Config(ConfigError),
+    Policy(PolicyError),
+    Asker(tdk_request_key::Failure),
     Tpm(TpmError),
     DetKeygen(DetKeygenError),
     SshKey(ssh_key::Error),
@@ -46,6 +49,8 @@ impl Error {
             Self::DetKeygen(_)
             | Self::SshKey(_)
             | Self::Config(_)
+            | Self::Policy(_)
+            | Self::Asker(_)
             | Self::Tpm(_)
             | Self::Input(_)
             | Self::Output(_)
@@ -65,6 +70,8 @@ impl fmt::Display for Error {
             Self::Identity(error) => error.fmt(f),
             Self::Tcti(error) => error.fmt(f),
             Self::Config(error) => write!(f, "{error}: {}", error.hint()),
+            Self::Policy(error) => write!(f, "{error}: {}", error.hint()),
+            Self::Asker(failure) => failure.fmt(f),
             Self::Tpm(error) => write!(f, "{error}: {}", error.hint()),
             Self::Asking(error) if error.hint().is_empty() => error.fmt(f),
             Self::Asking(error) => write!(f, "{error}: {}", error.hint()),
@@ -96,6 +103,7 @@ from!(
     Identity: IdentityError,
     Tcti: TctiError,
     Config: ConfigError,
+    Policy: PolicyError,
     Tpm: TpmError,
     DetKeygen: DetKeygenError,
     SshKey: ssh_key::Error,

@@ -20,6 +20,7 @@ mod error;
 mod format;
 mod key_pair;
 mod place;
+mod policy;
 mod request;
 mod root;
 mod ssh_agent;
@@ -47,6 +48,7 @@ enum Command {
     Derive(derive::Derive),
     DetKeygen(det_keygen::DetKeygen),
     Doctor(doctor::Doctor),
+    Policy(policy::PolicyCommand),
     Request(request::Request),
     Root(root::Root),
     SshAgent(ssh_agent::SshAgent),
@@ -60,6 +62,7 @@ fn main() -> ExitCode {
         Command::Derive(derive) => derive.run(&tdk.place).map(done),
         Command::DetKeygen(det_keygen) => det_keygen.run(&tdk.place).map(done),
         Command::Doctor(doctor) => doctor.run(&tdk.place),
+        Command::Policy(policy) => policy.run(&tdk.place),
         Command::Request(request) => request.run(&tdk.place).map(done),
         Command::Root(root) => root.run(&tdk.place).map(done),
         Command::SshAgent(agent) => agent.run(&tdk.place),

@@ -8,6 +8,7 @@ mod attacks;
 mod completion;
 mod identity;
 mod load;
+mod policy;
 mod record;
 mod request;
 mod requests;

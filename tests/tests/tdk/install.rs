@@ -64,6 +64,7 @@ fn install_and_uninstall() {
         [
             "./etc/request-key.d/tpm2-derived.conf",
             "./etc/tdk/config.toml",
+            "./etc/tdk/policy.toml",
             "./usr/bin/tdk",
             "./usr/lib/modules-load.d/tpm2-derived.conf",
             "./usr/lib/systemd/system/tdk-unlock@.service",
@@ -73,6 +74,7 @@ fn install_and_uninstall() {
     let mode = |file: &str| fs::metadata(root.join(file)).unwrap().permissions().mode() & 0o777;
     assert_eq!(mode("usr/sbin/key.tpm2_derived"), 0o755);
     assert_eq!(mode("etc/tdk/config.toml"), 0o644);
+    assert_eq!(mode("etc/tdk/policy.toml"), 0o644);
 
     // What is installed is a configuration, and the default one.
     let config = root.join("etc/tdk/config.toml");
@@ -94,6 +96,8 @@ fn install_and_uninstall() {
     // What the administrator wrote stays.
     let line = root.join("etc/request-key.d/tpm2-derived.conf");
     fs::write(&config, "realm = \"blue\"\n").unwrap();
+    let policy = root.join("etc/tdk/policy.toml");
+    fs::write(&policy, "default = \"deny\"\n").unwrap();
     let mine = "create user tpm2:derived:* * /usr/sbin/key.tpm2_derived %k %t %d %c %u %g %S\n";
     fs::write(&line, mine).unwrap();
     let said = make("install", root, "/usr");
@@ -102,6 +106,7 @@ fn install_and_uninstall() {
         "{said}"
     );
     assert_eq!(fs::read_to_string(&config).unwrap(), "realm = \"blue\"\n");
+    assert_eq!(fs::read_to_string(&policy).unwrap(), "default = \"deny\"\n");
     assert_eq!(fs::read_to_string(&line).unwrap(), mine);
 
     // Under another prefix, that line would run the program that was there.
@@ -121,7 +126,10 @@ fn install_and_uninstall() {
 
     let said = make("uninstall", root, "/usr");
     assert!(said.contains("kept"), "{said}");
-    assert_eq!(files(root), ["./etc/tdk/config.toml"]);
+    assert_eq!(
+        files(root),
+        ["./etc/tdk/config.toml", "./etc/tdk/policy.toml"]
+    );
 }
 
 #[test]

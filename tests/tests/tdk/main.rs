@@ -9,6 +9,7 @@ mod docs;
 mod doctor;
 mod install;
 mod pairs;
+mod policy;
 mod request;
 mod ssh_agent;
 

@@ -9,11 +9,11 @@ use std::thread;
 use std::time::Duration;
 
 use tpm_derived_keys::config::Config;
+use tpm_derived_keys::trust::{way_to, weak_spot};
 
 use super::is_root;
 use super::report::{Check, Finding, Report, Status};
 use super::request_key::{OurLine, program, unreadable};
-use super::trust::{way_to, weak_spot};
 
 /// How long the callout may take to say what it is.
 const LIMIT: Duration = Duration::from_secs(5);

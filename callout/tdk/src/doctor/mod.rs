@@ -22,7 +22,6 @@ mod request;
 mod request_key;
 mod request_key_conf;
 mod tpm;
-mod trust;
 
 pub(crate) use kernel::lacks_private_key_parser;
 use report::{Check, Report};

@@ -8,10 +8,11 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
+use tpm_derived_keys::trust::{way_to, weak_spot};
+
 use super::is_root;
 use super::report::{Check, Finding, Report};
 use super::request_key_conf::{self as conf, File, Line, choose, ordinary, probes};
-use super::trust::{way_to, weak_spot};
 
 /// The path that the kernel has built in.
 const PROGRAM: &str = "/sbin/request-key";

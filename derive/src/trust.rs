@@ -16,7 +16,7 @@ const STICKY: u32 = 0o1000;
 
 /// A file, directory or link on the way.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Step {
+pub struct Step {
     path: PathBuf,
     uid: u32,
     mode: u32,
@@ -32,7 +32,7 @@ enum Kind {
 
 /// Where somebody could.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct WeakSpot {
+pub struct WeakSpot {
     path: PathBuf,
     how: How,
 }
@@ -45,7 +45,7 @@ enum How {
 
 impl WeakSpot {
     /// What to do about it.
-    pub(super) fn remedy(&self) -> String {
+    pub fn remedy(&self) -> String {
         let path = self.path.display();
         match self.how {
             How::Belongs(_) => format!("chown root {path}"),
@@ -68,7 +68,12 @@ impl fmt::Display for WeakSpot {
 
 /// Everything that is passed on the way from `/` to what `path` leads to, through
 /// all links.
-pub(super) fn way_to(path: &Path) -> io::Result<Vec<Step>> {
+///
+/// # Errors
+///
+/// What the system says of a step, or that there are more links than the kernel
+/// follows.
+pub fn way_to(path: &Path) -> io::Result<Vec<Step>> {
     let mut place = PathBuf::from("/");
     let mut steps = vec![step(&place)?];
     let mut left = names(path);
@@ -126,13 +131,18 @@ fn step(path: &Path) -> io::Result<Step> {
 }
 
 /// The first place where somebody but root could change something.
-pub(super) fn weak_spot(way: &[Step]) -> Option<WeakSpot> {
+pub fn weak_spot(way: &[Step]) -> Option<WeakSpot> {
+    weak_spot_to(way, 0)
+}
+
+/// The same, to a reader who trusts themselves as well.
+pub fn weak_spot_to(way: &[Step], reader: u32) -> Option<WeakSpot> {
     let at = |step: &Step, how| WeakSpot {
         path: step.path.clone(),
         how,
     };
     way.iter().find_map(|step| {
-        if step.uid != 0 {
+        if step.uid != 0 && step.uid != reader {
             return Some(at(step, How::Belongs(step.uid)));
         }
         let protected = match step.kind {
@@ -229,5 +239,7 @@ mod tests {
         assert_eq!(weak_spot(&link), None);
         let link = [slash(), step("/l", 1, 0o777, Kind::Link)];
         assert!(weak_spot(&link).is_some());
+        assert_eq!(weak_spot_to(&link, 1), None);
+        assert!(weak_spot_to(&link, 2).is_some());
     }
 }

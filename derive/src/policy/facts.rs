@@ -1,0 +1,175 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! What rules can ask about a request and its asker.
+
+use std::fmt;
+
+use crate::identity::{Identified, Subject};
+
+/// Something that a rule can look at. Those of the request come first, then those
+/// of its asker, from what costs nothing to find out to what costs most.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Field {
+    /// What follows `tpm2:derived:` in the description.
+    KeyId,
+    /// The key type.
+    KeyType,
+    /// What the key is to be, as the callout info says it.
+    What,
+    /// By what the asker is known: the word in the callout info.
+    Identity,
+    /// The filesystem uid that it asks as.
+    Uid,
+    /// The names that `/etc/passwd` has for it.
+    User,
+    /// The filesystem gid, and all supplementary ones.
+    Gid,
+    /// The names that `/etc/group` has for them.
+    Group,
+    /// The path of its executable, in the initial mount namespace.
+    Exe,
+    /// The systemd unit that its cgroup is.
+    Unit,
+    /// What the security module calls it.
+    Label,
+    /// The package that its executable is of.
+    Package,
+    /// The SHA-256 of its executable, in hex.
+    Sha256,
+}
+
+impl Field {
+    /// All of them, in the order in which they are looked at.
+    pub const ALL: [Self; 13] = [
+        Self::KeyId,
+        Self::KeyType,
+        Self::What,
+        Self::Identity,
+        Self::Uid,
+        Self::User,
+        Self::Gid,
+        Self::Group,
+        Self::Exe,
+        Self::Unit,
+        Self::Label,
+        Self::Package,
+        Self::Sha256,
+    ];
+
+    /// What rules call it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::KeyId => "key_id",
+            Self::KeyType => "key_type",
+            Self::What => "what",
+            Self::Identity => "identity",
+            Self::Uid => "uid",
+            Self::User => "user",
+            Self::Gid => "gid",
+            Self::Group => "group",
+            Self::Exe => "exe",
+            Self::Unit => "unit",
+            Self::Label => "label",
+            Self::Package => "package",
+            Self::Sha256 => "sha256",
+        }
+    }
+}
+
+impl fmt::Display for Field {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// What was found out about a [`Field`].
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Found {
+    /// What is known: none, one or, as with groups, several.
+    pub values: Vec<Vec<u8>>,
+    /// Why there may be more than that.
+    pub unknown: Option<String>,
+}
+
+impl Found {
+    /// This, and nothing else.
+    pub fn known(value: impl Into<Vec<u8>>) -> Self {
+        Self::all(vec![value.into()])
+    }
+
+    /// These, and no others.
+    pub fn all(values: Vec<Vec<u8>>) -> Self {
+        Self {
+            values,
+            unknown: None,
+        }
+    }
+
+    /// Nothing could be found out, for this reason.
+    pub fn unknown(why: impl fmt::Display) -> Self {
+        Self {
+            values: Vec::new(),
+            unknown: Some(why.to_string()),
+        }
+    }
+}
+
+/// Whoever can find out about the asker what no request says.
+pub trait Source {
+    /// Finds it out. Called once for a field, and only if the decision hangs on it.
+    fn find(&mut self, field: Field) -> Found;
+}
+
+/// A source that knows nothing: what a policy says to a request alone.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Nothing;
+
+impl Source for Nothing {
+    fn find(&mut self, _: Field) -> Found {
+        Found::unknown("nobody looked")
+    }
+}
+
+/// What has been found out so far.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Facts([Option<Found>; Field::ALL.len()]);
+
+impl Facts {
+    /// What a request says, and what it took to identify its asker.
+    pub fn of(identified: &Identified) -> Self {
+        let mut facts = Self::default();
+        let request = &identified.request;
+        let identity = &identified.identity;
+        let mut put = |field, value: &[u8]| facts.put(field, Found::known(value));
+        put(Field::KeyId, request.key_id().as_bytes());
+        put(Field::KeyType, request.key_type().name().as_bytes());
+        put(Field::What, request.what().to_string().as_bytes());
+        put(Field::Identity, request.kind().word().as_bytes());
+        put(Field::Uid, identity.uid().to_string().as_bytes());
+        match identity.subject() {
+            Subject::Path(path) => put(Field::Exe, path),
+            Subject::Csum(digest) => put(Field::Sha256, to_hex(digest).as_bytes()),
+            Subject::Id | Subject::Cgroup(_) | Subject::Verity(..) => {}
+        }
+        facts
+    }
+
+    /// Adds what was found out.
+    pub fn put(&mut self, field: Field, found: Found) {
+        self.0[field as usize] = Some(found);
+    }
+
+    /// What was found out; nothing if nobody has looked yet.
+    pub fn get(&self, field: Field) -> Option<&Found> {
+        self.0[field as usize].as_ref()
+    }
+}
+
+/// A digest as rules write it.
+pub fn to_hex(digest: &[u8]) -> String {
+    use fmt::Write;
+    digest.iter().fold(String::new(), |mut text, byte| {
+        // Writing to a String does not fail.
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}

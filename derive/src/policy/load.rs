@@ -1,0 +1,229 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! A policy's files: which they are, and whether they can be trusted.
+
+use std::ffi::OsStr;
+use std::fmt;
+use std::fs;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+use super::parse::{self, Fault};
+use super::rule::Action;
+use super::{Place, Policy};
+use crate::trust::{WeakSpot, way_to, weak_spot_to};
+
+/// The longest file that is read, in bytes.
+const MOST: u64 = 1024 * 1024;
+
+/// The directory of further files.
+const MORE: &str = "policy.d";
+
+impl Policy {
+    /// What the first file is called.
+    pub const FILE: &str = "policy.toml";
+
+    /// Reads `policy.toml` and then, in the order of their names, the files
+    /// `*.toml` of `policy.d`, in the directory where the configuration is. All of
+    /// them may be missing.
+    ///
+    /// # Errors
+    ///
+    /// A [`PolicyError`] that names the file, and the line and column where there
+    /// are some: for a file that can't be read, that its reader does not
+    /// understand to the last key, or that somebody else than the reader and root
+    /// could have written, removed or replaced.
+    pub fn load(directory: &Path) -> Result<Self, PolicyError> {
+        let reader = rustix::process::geteuid().as_raw();
+        let mut policy = Self::shipped();
+        // Who can write there can remove a rule that denies.
+        if !is_trusted(directory, reader)? {
+            return Ok(policy);
+        }
+        let first = directory.join(Self::FILE);
+        if let Some(text) = read(&first, reader)? {
+            policy.add(first, &text, true)?;
+        }
+        let more = directory.join(MORE);
+        if is_trusted(&more, reader)? {
+            for file in files(&more).map_err(|error| PolicyError::new(&more, error.into()))? {
+                if let Some(text) = read(&file, reader)? {
+                    policy.add(file, &text, false)?;
+                }
+            }
+        }
+        Ok(policy)
+    }
+
+    /// Adds the rules of a file behind those that are there.
+    pub(super) fn add(
+        &mut self,
+        file: PathBuf,
+        text: &str,
+        is_first: bool,
+    ) -> Result<(), PolicyError> {
+        let malformed = |fault| PolicyError::new(&file, What::Malformed(fault));
+        let parsed = parse::parse(text).map_err(malformed)?;
+        if let Some(default) = parsed.default {
+            if !is_first {
+                let what = "the default belongs into policy.toml; here, end with a rule without \
+                            conditions";
+                let fault = Fault::at(text, default.span().start, what);
+                return Err(malformed(fault));
+            }
+            self.default = default.into_inner();
+        }
+        let starts = parsed.rules.iter().map(|rule| rule.span().start);
+        let lines = parse::lines_of(text, starts);
+        let number = self.files.len();
+        for (line, rule) in lines.into_iter().zip(parsed.rules) {
+            self.places.push(Place { file: number, line });
+            self.rules.push(rule.into_inner());
+        }
+        self.files.push(file);
+        Ok(())
+    }
+
+    /// A policy of one file with this text.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Policy::load`].
+    pub fn parse(text: &str) -> Result<Self, PolicyError> {
+        let mut policy = Self::shipped();
+        policy.add(Self::FILE.into(), text, true)?;
+        Ok(policy)
+    }
+
+    /// What happens where no rule is about a request.
+    pub fn default_action(&self) -> Action {
+        self.default
+    }
+
+    /// The files, with how many rules each has.
+    pub fn files(&self) -> impl Iterator<Item = (&Path, usize)> {
+        self.files.iter().enumerate().map(|(number, file)| {
+            let rules = self.places.iter().filter(|place| place.file == number);
+            (file.as_path(), rules.count())
+        })
+    }
+}
+
+/// Whether it is there, and then makes sure that nobody else could have changed
+/// what the path leads to.
+fn is_trusted(path: &Path, reader: u32) -> Result<bool, PolicyError> {
+    let absolute =
+        std::path::absolute(path).map_err(|error| PolicyError::new(path, error.into()))?;
+    let way = match way_to(&absolute) {
+        Ok(way) => way,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+        Err(error) => return Err(PolicyError::new(path, error.into())),
+    };
+    match weak_spot_to(&way, reader) {
+        None => Ok(true),
+        Some(spot) => Err(PolicyError::new(path, What::Weak(spot))),
+    }
+}
+
+fn read(path: &Path, reader: u32) -> Result<Option<String>, PolicyError> {
+    if !is_trusted(path, reader)? {
+        return match fs::symlink_metadata(path) {
+            // A link that leads nowhere is not the same as nothing.
+            Ok(_) => {
+                let error = io::Error::from(io::ErrorKind::NotFound);
+                Err(PolicyError::new(path, error.into()))
+            }
+            Err(_) => Ok(None),
+        };
+    }
+    let read = || -> Result<String, What> {
+        // Nobody but root could have put a FIFO here, but nobody shall wait for it.
+        if !fs::metadata(path)?.is_file() {
+            return Err(What::NoFile);
+        }
+        let mut text = String::new();
+        let file = fs::File::open(path)?;
+        file.take(MOST + 1).read_to_string(&mut text)?;
+        if text.len() as u64 > MOST {
+            return Err(What::TooLong);
+        }
+        Ok(text)
+    };
+    read()
+        .map(Some)
+        .map_err(|what| PolicyError::new(path, what))
+}
+
+/// The files of a directory that are read, in the order of their names' bytes.
+fn files(directory: &Path) -> io::Result<Vec<PathBuf>> {
+    let mut files = Vec::new();
+    for entry in fs::read_dir(directory)? {
+        let path = entry?.path();
+        let is_hidden = |name: &OsStr| name.as_encoded_bytes().starts_with(b".");
+        if path.extension() == Some("toml".as_ref()) && !path.file_name().is_some_and(is_hidden) {
+            files.push(path);
+        }
+    }
+    files.sort();
+    Ok(files)
+}
+
+/// A policy that can't be used.
+#[derive(Debug)]
+pub struct PolicyError {
+    path: PathBuf,
+    what: What,
+}
+
+#[derive(Debug)]
+enum What {
+    Io(io::Error),
+    NoFile,
+    Weak(WeakSpot),
+    TooLong,
+    Malformed(Fault),
+}
+
+impl From<io::Error> for What {
+    fn from(error: io::Error) -> Self {
+        Self::Io(error)
+    }
+}
+
+impl PolicyError {
+    fn new(path: &Path, what: What) -> Self {
+        Self {
+            path: path.into(),
+            what,
+        }
+    }
+
+    /// Whether it is only that this process may not read it.
+    pub fn is_permission_denied(&self) -> bool {
+        matches!(&self.what, What::Io(error) if error.kind() == io::ErrorKind::PermissionDenied)
+    }
+
+    /// What to do about it.
+    pub fn hint(&self) -> String {
+        match &self.what {
+            What::Io(_) | What::NoFile => "put a readable file there, or none".into(),
+            What::Weak(spot) => spot.remedy(),
+            What::TooLong => format!("spread it over several files of {MORE}"),
+            What::Malformed { .. } => "docs/policy.md says what rules are made of".into(),
+        }
+    }
+}
+
+impl fmt::Display for PolicyError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.path.display())?;
+        match &self.what {
+            What::Io(error) => write!(f, ": {error}"),
+            What::NoFile => write!(f, ": not a regular file"),
+            What::Weak(spot) => write!(f, " could be another's: {spot}"),
+            What::TooLong => write!(f, ": longer than {MOST} bytes"),
+            What::Malformed(Fault { line, column, what }) => write!(f, ":{line}:{column}: {what}"),
+        }
+    }
+}
+
+impl std::error::Error for PolicyError {}

@@ -1,0 +1,274 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! May they have it?
+//!
+//! A policy is a list of rules. The first one that is about a request decides;
+//! where none is, the default does. [`Policy::judge`] is that decision, a function
+//! of the policy, the request and what is known about its asker, of nothing else:
+//! the callout and `tdk policy explain` both call it. `docs/policy.md` is for those
+//! who write policies.
+
+mod explain;
+mod facts;
+mod glob;
+mod load;
+mod parse;
+mod rule;
+
+#[cfg(test)]
+mod tests;
+
+use std::fmt;
+use std::path::PathBuf;
+
+pub use explain::Explained;
+pub use facts::{Facts, Field, Found, Nothing, Source, to_hex};
+pub use load::PolicyError;
+use rule::{About, Rule};
+pub use rule::{Action, Grant};
+
+use crate::derivation::Unlocked;
+use crate::identity::{Identified, Identity, Scope};
+use crate::key_info::KeyInfo;
+use crate::request::Request;
+use crate::tpm::{RootKey, Tpm, TpmError};
+
+/// What decides.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Policy {
+    default: Action,
+    rules: Vec<Rule>,
+    /// Where each rule is.
+    places: Vec<Place>,
+    files: Vec<PathBuf>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Place {
+    file: usize,
+    line: usize,
+}
+
+/// What a policy says about a request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Judgement {
+    rule: Option<usize>,
+    verdict: Result<Grant, Refusal>,
+}
+
+impl Judgement {
+    /// How the key is given, or why it is not.
+    ///
+    /// # Errors
+    ///
+    /// The [`Refusal`].
+    pub fn verdict(&self) -> Result<Grant, &Refusal> {
+        self.verdict.as_ref().copied()
+    }
+}
+
+impl Policy {
+    /// The policy that holds where there are no files: a key that is bound to its
+    /// asker's uid may be had by its asker; `scope=any` is refused.
+    pub fn shipped() -> Self {
+        Self {
+            default: Action::Allow,
+            rules: Vec::new(),
+            places: Vec::new(),
+            files: Vec::new(),
+        }
+    }
+
+    /// What this policy says about a request whose asker is known as far as the
+    /// facts go.
+    ///
+    /// # Errors
+    ///
+    /// The [`Field`] that the decision hangs on and that nobody has looked at: find
+    /// out, put it to the facts, and judge again. It is never one that is there.
+    pub fn judge(&self, request: &Request, facts: &Facts) -> Result<Judgement, Field> {
+        for (number, rule) in self.rules.iter().enumerate() {
+            let unknown = match rule.about(facts) {
+                About::No => continue,
+                About::Needs(field) => return Err(field),
+                About::Yes => None,
+                About::Perhaps(field) => Some(field),
+            };
+            return Ok(Judgement {
+                rule: Some(number),
+                verdict: self.verdict(Some(number), request, unknown),
+            });
+        }
+        Ok(Judgement {
+            rule: None,
+            verdict: self.verdict(None, request, None),
+        })
+    }
+
+    fn verdict(
+        &self,
+        number: Option<usize>,
+        request: &Request,
+        unknown: Option<Field>,
+    ) -> Result<Grant, Refusal> {
+        let rule = number.map(|number| &self.rules[number]);
+        let action = rule.map_or(self.default, |rule| rule.action);
+        let grant = rule.map_or(Grant::default(), |rule| rule.grant);
+        let least = grant.minimum_generation;
+        let why = if action == Action::Deny {
+            unknown.map_or(Why::Denied, Why::Unknown)
+        } else if request.scope() == Scope::Any && !grant.scope_any {
+            Why::ScopeAny
+        } else if request.generation() < least {
+            Why::Generation(least)
+        } else {
+            return Ok(grant);
+        };
+        let by = self.title(number);
+        Err(Refusal { why, by })
+    }
+
+    /// The same, from a source that is asked for what the decision hangs on. The
+    /// facts are what has been found out for it.
+    pub fn judge_by(&self, identified: &Identified, source: &mut dyn Source) -> (Judgement, Facts) {
+        let mut facts = Facts::of(identified);
+        loop {
+            match self.judge(&identified.request, &facts) {
+                Ok(judgement) => return (judgement, facts),
+                Err(field) => facts.put(field, source.find(field)),
+            }
+        }
+    }
+
+    /// Next stage: decides about a request and its asker.
+    ///
+    /// # Errors
+    ///
+    /// A [`Refusal`] that says why not. The asker gets EACCES.
+    pub fn decide(
+        &self,
+        identified: Identified,
+        source: &mut dyn Source,
+    ) -> Result<Decision, Refusal> {
+        let (judgement, _) = self.judge_by(&identified, source);
+        let by = self.title(judgement.rule);
+        let grant = judgement.verdict?;
+        Ok(Decision {
+            grant,
+            by,
+            ..Decision::allowed(identified)
+        })
+    }
+
+    /// What a rule, or the default, is called.
+    fn title(&self, rule: Option<usize>) -> String {
+        let Some(number) = rule else {
+            return "the default".into();
+        };
+        let Place { file, line } = self.places[number];
+        let place = format!("{}:{line}", self.files[file].display());
+        match &self.rules[number].name {
+            Some(name) => format!("rule '{name}' at {place}"),
+            None => format!("the rule at {place}"),
+        }
+    }
+}
+
+/// Whether it is the name of a systemd unit that processes can be in.
+pub fn is_unit(name: &[u8]) -> bool {
+    [&b".service"[..], b".scope", b".socket", b".mount", b".swap"]
+        .iter()
+        .any(|suffix| name.len() > suffix.len() && name.ends_with(suffix))
+}
+
+/// A request that has been allowed. The next stage is [`Decision::unlock`].
+#[derive(Clone, Debug)]
+pub struct Decision {
+    identity: Identity,
+    key_info: KeyInfo,
+    grant: Grant,
+    by: String,
+}
+
+impl Decision {
+    pub(crate) fn allowed(identified: Identified) -> Self {
+        Self {
+            key_info: KeyInfo::from(&identified.request),
+            identity: identified.identity,
+            grant: Grant::default(),
+            by: "the operator".into(),
+        }
+    }
+
+    /// How the key is to be given.
+    pub fn grant(&self) -> Grant {
+        self.grant
+    }
+
+    /// Which rule has decided, for the log.
+    pub fn by(&self) -> &str {
+        &self.by
+    }
+
+    /// Next stage: has the TPM make the identity key. This is the one step that
+    /// needs the TPM; what follows is computed.
+    ///
+    /// # Errors
+    ///
+    /// The [`TpmError`] of the command that failed.
+    pub fn unlock<T: Tpm>(self, root: &mut RootKey<'_, T>) -> Result<Unlocked, TpmError> {
+        let identity_key = root.identity_key(&self.identity.digest())?;
+        Ok(Unlocked::new(identity_key, self.key_info))
+    }
+}
+
+/// Why not, and who says so.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    why: Why,
+    by: String,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Why {
+    /// It denies.
+    Denied,
+    /// It denies whom it is about, and may be about this asker.
+    Unknown(Field),
+    /// It allows keys that are bound to a user.
+    ScopeAny,
+    /// It allows keys from a later generation on.
+    Generation(u32),
+}
+
+impl Refusal {
+    /// What the asker can do about it.
+    pub fn hint(&self) -> &'static str {
+        match self.why {
+            Why::Denied | Why::Unknown(_) => "'tdk policy explain' tells why",
+            Why::ScopeAny => "ask without scope=any, for a key bound to your uid",
+            Why::Generation(_) => "ask with gen= and a later generation",
+        }
+    }
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let by = &self.by;
+        match self.why {
+            Why::Denied => write!(f, "{by} of the policy denies it"),
+            Why::Unknown(field) => write!(
+                f,
+                "{by} of the policy denies it, as the asker's {field} can't be told"
+            ),
+            Why::ScopeAny => write!(
+                f,
+                "scope=any is refused: {by} of the policy does not allow it"
+            ),
+            Why::Generation(least) => {
+                write!(f, "{by} of the policy allows generation {least} and later")
+            }
+        }
+    }
+}
+
+impl std::error::Error for Refusal {}

@@ -1,0 +1,596 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+use std::collections::HashMap;
+use std::fs;
+use std::os::unix::fs::{PermissionsExt, symlink};
+
+use super::*;
+use crate::identity::{Realm, Subject};
+
+fn policy(text: &str) -> Policy {
+    Policy::parse(text).unwrap_or_else(|error| panic!("{error}"))
+}
+
+fn identified(key_id: &str, info: &str, uid: u32) -> Identified {
+    let description = format!("tpm2:derived:{key_id}");
+    let request = Request::parse(b"user", description.as_bytes(), info.as_bytes()).unwrap();
+    let subject = match info.split(' ').nth(1) {
+        Some("path") => Subject::path(b"/usr/bin/keyctl").unwrap(),
+        Some("csum") => Subject::Csum([7; 32]),
+        _ => Subject::Id,
+    };
+    request.identify(subject, uid, &Realm::default()).unwrap()
+}
+
+/// A source that counts what it is asked for.
+#[derive(Default)]
+struct Known {
+    facts: HashMap<&'static str, Found>,
+    asked: Vec<Field>,
+}
+
+impl Known {
+    fn new<const N: usize>(facts: [(Field, Found); N]) -> Self {
+        let facts = facts.map(|(field, found)| (field.name(), found));
+        Self {
+            facts: facts.into(),
+            asked: Vec::new(),
+        }
+    }
+}
+
+impl Source for Known {
+    fn find(&mut self, field: Field) -> Found {
+        assert!(!self.asked.contains(&field), "{field} twice");
+        self.asked.push(field);
+        let found = self.facts.get(field.name()).cloned();
+        found.unwrap_or_else(|| Found::unknown("not in this test"))
+    }
+}
+
+fn allowed(policy: &Policy, identified: &Identified, known: &mut Known) -> bool {
+    policy.judge_by(identified, known).0.verdict().is_ok()
+}
+
+#[test]
+fn what_is_shipped() {
+    let shipped = Policy::shipped();
+    assert_eq!(
+        policy(""),
+        Policy {
+            files: vec!["policy.toml".into()],
+            ..shipped.clone()
+        }
+    );
+    for info in ["32 path", "32 csum", "32 id", "32 id gen=7"] {
+        let decision = shipped
+            .decide(identified("x", info, 1000), &mut Nothing)
+            .unwrap();
+        assert_eq!(decision.grant(), Grant::default());
+        assert_eq!(decision.by(), "the default");
+    }
+    let refusal = shipped
+        .decide(identified("x", "32 id scope=any", 0), &mut Nothing)
+        .unwrap_err();
+    assert!(
+        refusal.to_string().starts_with("scope=any is refused: "),
+        "{refusal}"
+    );
+}
+
+#[test]
+fn the_first_rule_that_is_about_it_decides() {
+    let policy = policy(
+        "default = \"deny\"\n\n\
+         [[rule]]\nname = \"not those\"\naction = \"deny\"\nkey_id = \"a*\"\nuid = [7, 8]\n\n\
+         [[rule]]\naction = \"allow\"\nkey_id = [\"a*\", \"b\"]\n\n\
+         [[rule]]\naction = \"deny\"\n\n\
+         [[rule]]\naction = \"allow\"\n",
+    );
+    let decide = |key_id, uid| {
+        let decision = policy.decide(identified(key_id, "32 id", uid), &mut Nothing);
+        decision
+            .map(|decision| decision.by().to_owned())
+            .map_err(|refusal| refusal.to_string())
+    };
+    assert_eq!(decide("b", 7), Ok("the rule at policy.toml:9".into()));
+    assert_eq!(decide("a", 9), Ok("the rule at policy.toml:9".into()));
+    assert_eq!(
+        decide("a", 8),
+        Err("rule 'not those' at policy.toml:3 of the policy denies it".into())
+    );
+    assert_eq!(
+        decide("c", 9),
+        Err("the rule at policy.toml:13 of the policy denies it".into())
+    );
+    let none = Policy::parse("default = \"deny\"\n").unwrap();
+    let refusal = none
+        .decide(identified("x", "32 id", 0), &mut Nothing)
+        .unwrap_err();
+    assert_eq!(refusal.to_string(), "the default of the policy denies it");
+}
+
+#[test]
+fn every_field() {
+    for (condition, yes, no) in [
+        ("key_id = \"x*\"", ("x1", "32 id"), ("y", "32 id")),
+        ("key_type = \"user\"", ("x", "32 id"), ("", "")),
+        ("key_type = \"logon\"", ("", ""), ("x", "32 id")),
+        ("what = 32", ("x", "32 id"), ("x", "33 id")),
+        (
+            "what = [16, \"p*\", \"rsa2048\"]",
+            ("x", "p256 id"),
+            ("x", "rsa3072 id"),
+        ),
+        (
+            "identity = [\"path\", \"csum\"]",
+            ("x", "32 csum"),
+            ("x", "32 id"),
+        ),
+        ("exe = \"/usr/bin/*\"", ("x", "32 path"), ("", "")),
+        ("exe = \"/usr/*\"", ("", ""), ("x", "32 path")),
+        (
+            "sha256 = \"0707070707070707070707070707070707070707070707070707070707070707\"",
+            ("x", "32 csum"),
+            ("", ""),
+        ),
+        (
+            "sha256 = \"AA07070707070707070707070707070707070707070707070707070707070707\"",
+            ("", ""),
+            ("x", "32 csum"),
+        ),
+    ] {
+        let policy = policy(&format!(
+            "default = \"deny\"\n[[rule]]\naction = \"allow\"\n{condition}\n"
+        ));
+        let allows =
+            |(key_id, info)| allowed(&policy, &identified(key_id, info, 0), &mut Known::default());
+        assert!(yes.0.is_empty() || allows(yes), "{condition}: {yes:?}");
+        assert!(no.0.is_empty() || !allows(no), "{condition}: {no:?}");
+    }
+    for (condition, field, yes, no) in [
+        ("uid = 1000", Field::Uid, "1000", "100"),
+        ("user = [\"root\", \"b?b\"]", Field::User, "bob", "bobb"),
+        ("gid = [4, 27]", Field::Gid, "27", "2"),
+        ("group = \"tss\"", Field::Group, "tss", "tty"),
+        ("exe = \"/opt/**\"", Field::Exe, "/opt/a/b", "/usr/a"),
+        (
+            "unit = \"user@*.service\"",
+            Field::Unit,
+            "user@1.service",
+            "x.service",
+        ),
+        (
+            "label = \"/usr/sbin/x (enforce)\"",
+            Field::Label,
+            "/usr/sbin/x (enforce)",
+            "unconfined",
+        ),
+        ("package = \"lib*\"", Field::Package, "libx", "bash"),
+    ] {
+        let policy = policy(&format!(
+            "default = \"deny\"\n[[rule]]\naction = \"allow\"\n{condition}\n"
+        ));
+        let allows = |value: &str| {
+            if field == Field::Uid {
+                return allowed(
+                    &policy,
+                    &identified("x", "32 id", value.parse().unwrap()),
+                    &mut Known::default(),
+                );
+            }
+            let others = Found::all(vec![b"other".to_vec(), value.into()]);
+            let mut known = Known::new([(field, others)]);
+            let allowed = allowed(&policy, &identified("x", "32 id", 0), &mut known);
+            assert_eq!(known.asked, [field]);
+            allowed
+        };
+        assert!(allows(yes), "{condition}");
+        assert!(!allows(no), "{condition}");
+    }
+}
+
+#[test]
+fn what_can_not_be_told_gets_nobody_a_key() {
+    let unit = |action| {
+        policy(&format!(
+            "default = \"{}\"\n[[rule]]\naction = \"{action}\"\nunit = \"x.service\"\nkey_id = \"a\"\n",
+            if action == "deny" { "allow" } else { "deny" }
+        ))
+    };
+    let unknown = || Known::new([(Field::Unit, Found::unknown("no reason"))]);
+    assert!(!allowed(
+        &unit("allow"),
+        &identified("a", "32 id", 0),
+        &mut unknown()
+    ));
+    assert!(!allowed(
+        &unit("deny"),
+        &identified("a", "32 id", 0),
+        &mut unknown()
+    ));
+    // Where the rule is about somebody else anyway, it does not matter.
+    let mut known = unknown();
+    assert!(allowed(
+        &unit("deny"),
+        &identified("b", "32 id", 0),
+        &mut known
+    ));
+    assert_eq!(known.asked, []);
+    let none = || Known::new([(Field::Unit, Found::default())]);
+    assert!(allowed(
+        &unit("deny"),
+        &identified("a", "32 id", 0),
+        &mut none()
+    ));
+    // What is known is enough if it matches.
+    let mut some = Found::known("x.service");
+    some.unknown = Some("and perhaps others".into());
+    let some = || Known::new([(Field::Unit, some.clone())]);
+    assert!(allowed(
+        &unit("allow"),
+        &identified("a", "32 id", 0),
+        &mut some()
+    ));
+    let refusal = unit("deny").decide(identified("a", "32 id", 0), &mut unknown());
+    assert_eq!(
+        refusal.unwrap_err().to_string(),
+        "the rule at policy.toml:2 of the policy denies it, as the asker's unit can't be told"
+    );
+    // One condition can't be told, a later one fails.
+    let policy = policy("[[rule]]\naction = \"deny\"\nuser = \"bob\"\nexe = \"/x\"\n");
+    let known = |exe| Known::new([(Field::User, Found::unknown("")), (Field::Exe, exe)]);
+    let identified = identified("a", "32 id", 0);
+    assert!(allowed(
+        &policy,
+        &identified,
+        &mut known(Found::known("/y"))
+    ));
+    assert!(!allowed(
+        &policy,
+        &identified,
+        &mut known(Found::known("/x"))
+    ));
+    assert!(!allowed(
+        &policy,
+        &identified,
+        &mut known(Found::unknown(""))
+    ));
+}
+
+#[test]
+fn nothing_is_found_out_that_does_not_matter() {
+    let policy = policy(
+        "[[rule]]\naction = \"allow\"\nsha256 = \"0707070707070707070707070707070707070707070707070707070707070707\"\nkey_id = \"hash\"\n\
+         [[rule]]\naction = \"deny\"\npackage = \"x\"\nuid = 7\n",
+    );
+    for (key_id, info, uid, asked) in [
+        ("a", "32 id", 0, &[][..]),
+        ("hash", "32 id", 0, &[Field::Sha256]),
+        // It is known by that.
+        ("hash", "32 csum", 0, &[]),
+        ("a", "32 id", 7, &[Field::Package]),
+    ] {
+        let mut known = Known::default();
+        let _ = policy.judge_by(&identified(key_id, info, uid), &mut known);
+        assert_eq!(known.asked, asked, "{key_id} {info} {uid}");
+    }
+}
+
+#[test]
+fn how_a_key_is_given() {
+    let policy = policy(
+        "[[rule]]\naction = \"allow\"\nkey_id = \"k\"\npermissions = 0x3f010000\n\
+         timeout_seconds = 60\nminimum_generation = 2\nscope_any = true\n",
+    );
+    let decide = |info| policy.decide(identified("k", info, 0), &mut Nothing);
+    let expected = Grant {
+        permissions: Some(0x3f01_0000),
+        timeout_seconds: Some(60),
+        minimum_generation: 2,
+        scope_any: true,
+    };
+    assert_eq!(decide("32 id gen=2").unwrap().grant(), expected);
+    assert_eq!(decide("32 id gen=3 scope=any").unwrap().grant(), expected);
+    let refusal = decide("32 id gen=1").unwrap_err();
+    assert_eq!(
+        refusal.to_string(),
+        "the rule at policy.toml:1 of the policy allows generation 2 and later"
+    );
+    decide("32 id").unwrap_err();
+}
+
+#[test]
+fn what_is_wrong_is_named_with_its_place() {
+    for (text, expected) in [
+        ("defualt = \"deny\"\n", "1:1: unknown field `defualt`"),
+        ("default = \"maybe\"\n", "1:11: unknown variant `maybe`"),
+        (
+            "[[rule]]\n\naction = \"allow\"\n  key = 1\n",
+            "4:3: unknown field `key`, expected one of",
+        ),
+        (
+            "\n[[rule]]\nkey_id = \"x\"\n",
+            "2:1: this rule has no action",
+        ),
+        (
+            "[[rule]]\naction = \"permit\"\n",
+            "2:10: unknown variant `permit`",
+        ),
+        (
+            "[[rule]]\naction = \"deny\"\ntimeout_seconds = 1\n",
+            "1:1: a rule that denies gives no key",
+        ),
+        (
+            "[[rule]]\naction = \"allow\"\nuid = \"bob\"\n",
+            "3:7: uid is a number; a name is called user",
+        ),
+        (
+            "[[rule]]\naction = \"allow\"\ngid = [0, \"x\"]\n",
+            "3:11: gid is a number; a name is called group",
+        ),
+        (
+            "[[rule]]\naction = \"allow\"\nuid = -1\n",
+            "3:7: -1 is no user's or group's",
+        ),
+        (
+            "[[rule]]\naction = \"allow\"\nuid = 4294967295\n",
+            "3:7: 4294967295 is no",
+        ),
+        (
+            "[[rule]]\naction = \"allow\"\nkey_id = 7\n",
+            "3:10: invalid type: integer `7`, expected a string",
+        ),
+        (
+            "[[rule]]\naction = \"allow\"\nkey_id = []\n",
+            "3:10: an empty list matches nobody",
+        ),
+        (
+            "[[rule]]\naction = \"allow\"\nkey_id = \"\"\n",
+            "3:10: an empty pattern",
+        ),
+        (
+            "[[rule]]\naction = \"allow\"\nkey_id = true\n",
+            "3:10: invalid type: boolean `true`",
+        ),
+        (
+            "[[rule]]\naction = \"allow\"\nkey_type = \"users\"\n",
+            "3:12: 'users' is no key type",
+        ),
+        (
+            "[[rule]]\naction = \"allow\"\nwhat = 0\n",
+            "3:8: 0 is no length from 1 to 1024",
+        ),
+        (
+            "[[rule]]\naction = \"allow\"\nwhat = \"rsa1024\"\n",
+            "3:8: 'rsa1024' is nothing that",
+        ),
+        (
+            "[[rule]]\naction = \"allow\"\nidentity = [\"path\", \"uid\"]\n",
+            "3:21: 'uid' is no identity",
+        ),
+        (
+            "[[rule]]\naction = \"allow\"\nexe = \"usr/bin/x\"\n",
+            "3:7: 'usr/bin/x' is no absolute path",
+        ),
+        (
+            "[[rule]]\naction = \"allow\"\nunit = \"nginx\"\n",
+            "3:8: 'nginx' is no unit",
+        ),
+        (
+            "[[rule]]\naction = \"allow\"\nunit = \"/system.slice/x.service\"\n",
+            "3:8: '/system.slice/x.service' is a path",
+        ),
+        (
+            "[[rule]]\naction = \"allow\"\npackage = \"rpm:x\"\n",
+            "3:11: 'rpm:x' is no package's name",
+        ),
+        (
+            "[[rule]]\naction = \"allow\"\nsha256 = \"abc\"\n",
+            "3:10: 'abc' is no SHA-256",
+        ),
+        (
+            "[[rule]]\naction = \"allow\"\npermissions = 0x40000000\n",
+            "3:15: 0x40000000 is no key's permissions",
+        ),
+        (
+            "[[rule]]\naction = \"allow\"\ntimeout_seconds = 0\n",
+            "3:19: 0 is not from 1 to 4294967295",
+        ),
+        (
+            "[[rule]]\naction = \"allow\"\nminimum_generation = 4294967296\n",
+            "3:22: 4294967296 is not from 0",
+        ),
+        (
+            "[[rule]]\naction = \"allow\"\nscope_any = \"yes\"\n",
+            "3:13: invalid type: string \"yes\"",
+        ),
+        (
+            "[[rule]]\naction = \"allow\"\nring = \"@u\"\n",
+            "3:1: unknown field `ring`",
+        ),
+        ("rule = \"x\"\n", "1:8: invalid type"),
+        ("[[rule]\n", "1:"),
+    ] {
+        let error = Policy::parse(text).unwrap_err().to_string();
+        let expected = format!("policy.toml:{expected}");
+        assert!(error.starts_with(&expected), "{text:?}: {error}");
+        assert!(!error.contains('\n'), "{error}");
+    }
+}
+
+/// A directory that nobody else can write to, as /etc/tdk.
+fn directory() -> tempfile::TempDir {
+    let directory = tempfile::tempdir().unwrap();
+    fs::set_permissions(directory.path(), PermissionsExt::from_mode(0o755)).unwrap();
+    directory
+}
+
+fn rule(key_id: &str) -> String {
+    format!("[[rule]]\naction = \"deny\"\nkey_id = \"{key_id}\"\n")
+}
+
+#[test]
+fn files_in_the_order_of_their_names() {
+    let directory = directory();
+    let path = directory.path();
+    assert_eq!(Policy::load(path).unwrap(), Policy::shipped());
+    assert_eq!(Policy::load(&path.join("none")).unwrap(), Policy::shipped());
+    let more = path.join("policy.d");
+    fs::create_dir(&more).unwrap();
+    assert_eq!(Policy::load(path).unwrap(), Policy::shipped());
+    for (name, key_id) in [("20-b.toml", "b"), ("10-a.toml", "a"), ("9.toml", "9")] {
+        fs::write(more.join(name), rule(key_id)).unwrap();
+    }
+    for ignored in ["30.toml.bak", "x.conf", ".hidden.toml", "README"] {
+        fs::write(more.join(ignored), "?").unwrap();
+    }
+    fs::write(
+        path.join("policy.toml"),
+        format!("default = \"deny\"\n{0}{0}", rule("first")),
+    )
+    .unwrap();
+    let policy = Policy::load(path).unwrap();
+    let files: Vec<_> = policy
+        .files()
+        .map(|(file, rules)| {
+            (
+                file.strip_prefix(path).unwrap().display().to_string(),
+                rules,
+            )
+        })
+        .collect();
+    let expected = [
+        ("policy.toml", 2),
+        ("policy.d/10-a.toml", 1),
+        ("policy.d/20-b.toml", 1),
+        ("policy.d/9.toml", 1),
+    ];
+    assert_eq!(
+        files,
+        expected.map(|(name, rules)| (name.to_owned(), rules))
+    );
+    assert_eq!(policy.default_action(), Action::Deny);
+    let places: Vec<_> = policy
+        .places
+        .iter()
+        .map(|place| (place.file, place.line))
+        .collect();
+    assert_eq!(places, [(0, 2), (0, 5), (1, 1), (2, 1), (3, 1)]);
+
+    fs::write(more.join("20-b.toml"), "\ndefault = \"allow\"\n").unwrap();
+    let error = Policy::load(path).unwrap_err().to_string();
+    assert!(error.ends_with("20-b.toml:2:11: the default belongs into policy.toml; here, end with a rule without conditions"), "{error}");
+}
+
+#[test]
+fn files_that_others_could_have_written_are_not_believed() {
+    let directory = directory();
+    let path = directory.path();
+    let more = path.join("policy.d");
+    fs::create_dir(&more).unwrap();
+    let first = path.join("policy.toml");
+    let second = more.join("x.toml");
+    let elsewhere = path.join("elsewhere");
+    fs::create_dir(&elsewhere).unwrap();
+    fs::write(&first, "").unwrap();
+    fs::write(elsewhere.join("x.toml"), rule("x")).unwrap();
+    symlink(elsewhere.join("x.toml"), &second).unwrap();
+    Policy::load(path).unwrap();
+
+    let weak = |what: &std::path::Path, mode, good| {
+        fs::set_permissions(what, PermissionsExt::from_mode(mode)).unwrap();
+        let error = Policy::load(path).unwrap_err();
+        let text = format!("{error}: {}", error.hint());
+        assert!(
+            text.contains("could be another's: others than root can write"),
+            "{text}"
+        );
+        assert!(
+            text.ends_with(&format!(
+                "chmod go-w {}",
+                what.canonicalize().unwrap().display()
+            )),
+            "{text}"
+        );
+        fs::set_permissions(what, PermissionsExt::from_mode(good)).unwrap();
+        Policy::load(path).unwrap();
+    };
+    for mode in [0o620, 0o602, 0o666] {
+        weak(&first, mode, 0o644);
+        weak(&elsewhere.join("x.toml"), mode, 0o644);
+    }
+    for mode in [0o775, 0o757, 0o777] {
+        weak(path, mode, 0o755);
+        weak(&more, mode, 0o755);
+        weak(&elsewhere, mode, 0o755);
+    }
+    // Even where no policy is: there may have been one.
+    fs::remove_file(&first).unwrap();
+    fs::remove_dir_all(&more).unwrap();
+    weak(path, 0o777, 0o755);
+}
+
+#[test]
+fn files_that_are_none() {
+    let directory = directory();
+    let path = directory.path();
+    let first = path.join("policy.toml");
+    let says = |expected: &str| {
+        let error = Policy::load(path).unwrap_err().to_string();
+        assert!(error.contains(expected), "{error}");
+    };
+    fs::create_dir(&first).unwrap();
+    says("policy.toml: not a regular file");
+    fs::remove_dir(&first).unwrap();
+    symlink("nowhere", &first).unwrap();
+    says("policy.toml: entity not found");
+    fs::remove_file(&first).unwrap();
+    symlink("policy.toml", &first).unwrap();
+    says("policy.toml: too many symbolic links");
+    fs::remove_file(&first).unwrap();
+    fs::write(&first, b"\xff").unwrap();
+    says("policy.toml: stream did not contain valid UTF-8");
+    fs::write(&first, "#".repeat(1024 * 1024 + 1)).unwrap();
+    says("policy.toml: longer than 1048576 bytes");
+    fs::remove_file(&first).unwrap();
+    fs::write(path.join("policy.d"), "").unwrap();
+    says("policy.d: ");
+}
+
+#[test]
+fn explanations() {
+    let policy = policy(
+        "[[rule]]\nname = \"root's\"\naction = \"deny\"\nkey_id = \"k\"\nuid = 0\n\
+         [[rule]]\naction = \"deny\"\npackage = [\"a\", \"b\"]\n\
+         [[rule]]\naction = \"allow\"\nkey_id = \"k\"\nuser = \"bob\"\ntimeout_seconds = 5\n",
+    );
+    let explain = |identified: &Identified, known: &mut Known| {
+        let (judgement, facts) = policy.judge_by(identified, known);
+        policy.explain(&judgement, &facts)
+    };
+    let mut known = Known::new([
+        (Field::User, Found::known("bob")),
+        (Field::Package, Found::default()),
+    ]);
+    let explained = explain(&identified("k", "32 id", 1000), &mut known);
+    let expected = Explained {
+        allowed: true,
+        decision: "allowed by the rule at policy.toml:9".into(),
+        because: vec!["key_id \"k\" is k".into(), "user \"bob\" is bob".into()],
+        given: vec!["for 5 seconds".into()],
+        passed_over: vec![
+            "rule 'root's' at policy.toml:1: uid \"1000\" is not 0".into(),
+            "the rule at policy.toml:6: no package's file is not a, b".into(),
+        ],
+    };
+    assert_eq!(explained, expected);
+    let explained = explain(&identified("x", "32 id", 1000), &mut Known::default());
+    assert_eq!(
+        explained.decision,
+        "refused: the rule at policy.toml:6 of the policy denies it, as the asker's package can't be told"
+    );
+    assert_eq!(
+        explained.because,
+        ["package can't be told (not in this test), so not whether it is a, b"]
+    );
+}

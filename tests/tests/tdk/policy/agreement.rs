@@ -1,0 +1,311 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! Random policies judge random requests: once as the callout has them judged, once
+//! as `tdk policy explain`, and once here, in a few lines that look at everything
+//! and know no shortcut.
+
+use std::collections::HashMap;
+use std::fmt::Write;
+
+use tdk_tests::random::Random;
+use tpm_derived_keys::identity::{Identified, Realm, Subject};
+use tpm_derived_keys::policy::{Action, Field, Found, Policy, Source};
+use tpm_derived_keys::request::Request;
+
+/// A rule as it is written.
+struct Rule {
+    action: Action,
+    conditions: Vec<(Field, Vec<String>)>,
+    minimum_generation: u32,
+    scope_any: bool,
+}
+
+struct Case {
+    default: Action,
+    rules: Vec<Rule>,
+    facts: HashMap<&'static str, Found>,
+    identified: Identified,
+    generation: u32,
+    scope_any: bool,
+}
+
+/// What decides, counted from 0; nothing for the default. And whether it allows.
+type Verdict = (Option<usize>, bool);
+
+const WORDS: [&str; 4] = ["a", "b", "ab", "ba"];
+const PATTERNS: [&str; 6] = ["a", "b", "a*", "*b", "?", "*"];
+const UNITS: [&str; 3] = ["a.service", "b.scope", "ab.service"];
+const UNIT_PATTERNS: [&str; 4] = ["a.service", "*.scope", "?.service", "a*"];
+const PATHS: [&str; 3] = ["/a", "/a/b", "/b"];
+const PATH_PATTERNS: [&str; 5] = ["/a", "/*", "/**", "/a/*", "/?"];
+
+fn one_of<T: Copy>(random: &mut Random, choices: &[T]) -> T {
+    choices[random.below(choices.len())]
+}
+
+fn digest(random: &mut Random) -> [u8; 32] {
+    [u8::try_from(random.below(2)).unwrap(); 32]
+}
+
+fn action(random: &mut Random) -> Action {
+    one_of(random, &[Action::Allow, Action::Deny])
+}
+
+/// Something that a field can be.
+fn value(random: &mut Random, field: Field) -> String {
+    match field {
+        Field::KeyType => one_of(random, &["user", "logon"]).into(),
+        Field::What => one_of(random, &["16", "32", "p256"]).into(),
+        Field::Identity => one_of(random, &["path", "csum", "id"]).into(),
+        Field::Uid | Field::Gid => random.below(3).to_string(),
+        Field::Exe => one_of(random, &PATHS).into(),
+        Field::Unit => one_of(random, &UNITS).into(),
+        Field::Sha256 => hex::encode(digest(random)),
+        _ => one_of(random, &WORDS).into(),
+    }
+}
+
+fn pattern(random: &mut Random, field: Field) -> String {
+    match field {
+        Field::Exe => one_of(random, &PATH_PATTERNS).into(),
+        Field::Unit => one_of(random, &UNIT_PATTERNS).into(),
+        Field::What if random.below(3) == 0 => "p*".into(),
+        Field::KeyType
+        | Field::What
+        | Field::Identity
+        | Field::Sha256
+        | Field::Uid
+        | Field::Gid => value(random, field),
+        _ => one_of(random, &PATTERNS).into(),
+    }
+}
+
+impl Rule {
+    fn random(random: &mut Random) -> Self {
+        let mut conditions = Vec::new();
+        for _ in 0..random.below(4) {
+            let field = one_of(random, &Field::ALL);
+            if conditions.iter().any(|(other, _)| *other == field) {
+                continue;
+            }
+            let patterns = (0..=random.below(2)).map(|_| pattern(random, field));
+            conditions.push((field, patterns.collect()));
+        }
+        let action = action(random);
+        let allows = action == Action::Allow;
+        Self {
+            action,
+            conditions,
+            minimum_generation: if allows {
+                one_of(random, &[0, 0, 1])
+            } else {
+                0
+            },
+            scope_any: allows && random.below(3) == 0,
+        }
+    }
+
+    fn write(&self, text: &mut String) {
+        let action = word(self.action);
+        writeln!(text, "[[rule]]\naction = \"{action}\"").unwrap();
+        for (field, patterns) in &self.conditions {
+            let quote = if matches!(field, Field::Uid | Field::Gid) {
+                ""
+            } else {
+                "\""
+            };
+            let patterns: Vec<_> = patterns
+                .iter()
+                .map(|text| format!("{quote}{text}{quote}"))
+                .collect();
+            writeln!(text, "{field} = [{}]", patterns.join(", ")).unwrap();
+        }
+        if self.minimum_generation > 0 {
+            writeln!(text, "minimum_generation = {}", self.minimum_generation).unwrap();
+        }
+        if self.scope_any {
+            writeln!(text, "scope_any = true").unwrap();
+        }
+    }
+}
+
+fn word(action: Action) -> &'static str {
+    match action {
+        Action::Allow => "allow",
+        Action::Deny => "deny",
+    }
+}
+
+impl Case {
+    fn random(random: &mut Random) -> Self {
+        let rules = (0..random.below(7)).map(|_| Rule::random(random)).collect();
+        let of_request = |random: &mut Random, field| value(random, field);
+        let key_id = of_request(random, Field::KeyId);
+        let key_type = of_request(random, Field::KeyType);
+        let what = of_request(random, Field::What);
+        let identity = of_request(random, Field::Identity);
+        let uid = u32::try_from(random.below(3)).unwrap();
+        let generation = u32::try_from(random.below(2)).unwrap();
+        let scope_any = random.below(4) == 0;
+        let scope = if scope_any { " scope=any" } else { "" };
+
+        let description = format!("tpm2:derived:{key_id}");
+        let info = format!("{what} {identity} gen={generation}{scope}");
+        let request =
+            Request::parse(key_type.as_bytes(), description.as_bytes(), info.as_bytes()).unwrap();
+        let path = value(random, Field::Exe);
+        let digest = digest(random);
+        let subject = match identity.as_str() {
+            "path" => Subject::path(path.as_bytes()).unwrap(),
+            "csum" => Subject::Csum(digest),
+            _ => Subject::Id,
+        };
+        let mut facts = HashMap::new();
+        for field in Field::ALL {
+            facts.insert(field.name(), found(random, field));
+        }
+        // What is known without being looked for.
+        for (field, value) in [
+            (Field::KeyId, key_id),
+            (Field::KeyType, key_type),
+            (Field::What, what),
+            (Field::Identity, identity.clone()),
+            (Field::Uid, uid.to_string()),
+        ] {
+            facts.insert(field.name(), Found::known(value));
+        }
+        match identity.as_str() {
+            "path" => drop(facts.insert(Field::Exe.name(), Found::known(path))),
+            "csum" => drop(facts.insert(Field::Sha256.name(), Found::known(hex::encode(digest)))),
+            _ => {}
+        }
+        Self {
+            default: action(random),
+            rules,
+            facts,
+            identified: request.identify(subject, uid, &Realm::default()).unwrap(),
+            generation,
+            scope_any,
+        }
+    }
+
+    fn text(&self) -> String {
+        let mut text = format!("default = \"{}\"\n", word(self.default));
+        self.rules.iter().for_each(|rule| rule.write(&mut text));
+        text
+    }
+
+    /// What the policy says, by docs/policy.md.
+    fn verdict(&self) -> Verdict {
+        for (number, rule) in self.rules.iter().enumerate() {
+            let met = rule.conditions.iter().map(|(field, patterns)| {
+                let found = &self.facts[field.name()];
+                let paths = matches!(field, Field::Exe | Field::Unit);
+                let matches = |value: &Vec<u8>| {
+                    patterns
+                        .iter()
+                        .any(|text| glob(text.as_bytes(), value, paths))
+                };
+                match found.values.iter().any(matches) {
+                    true => Some(true),
+                    false if found.unknown.is_some() => None,
+                    false => Some(false),
+                }
+            });
+            let met: Vec<_> = met.collect();
+            let fails = met.contains(&Some(false));
+            let unknown = met.contains(&None);
+            match rule.action {
+                Action::Deny if !fails => return (Some(number), false),
+                Action::Allow if !fails && !unknown => {
+                    let generation = self.generation >= rule.minimum_generation;
+                    return (
+                        Some(number),
+                        generation && (rule.scope_any || !self.scope_any),
+                    );
+                }
+                _ => {}
+            }
+        }
+        (None, self.default == Action::Allow && !self.scope_any)
+    }
+}
+
+fn found(random: &mut Random, field: Field) -> Found {
+    let values = (0..random.below(3)).map(|_| value(random, field).into_bytes());
+    let mut found = Found::all(values.collect());
+    found.unknown = (random.below(4) == 0).then(|| "chance".into());
+    found
+}
+
+fn glob(pattern: &[u8], text: &[u8], paths: bool) -> bool {
+    let any = |byte: &u8| !(paths && *byte == b'/');
+    match (pattern, text) {
+        ([], text) => text.is_empty(),
+        ([b'*', b'*', rest @ ..], _) => (0..=text.len()).any(|n| glob(rest, &text[n..], paths)),
+        ([b'*', rest @ ..], _) => {
+            let run = text.iter().take_while(|byte| any(byte)).count();
+            (0..=run).any(|n| glob(rest, &text[n..], paths))
+        }
+        ([b'?', rest @ ..], [byte, text @ ..]) => any(byte) && glob(rest, text, paths),
+        ([wanted, rest @ ..], [byte, text @ ..]) => wanted == byte && glob(rest, text, paths),
+        _ => false,
+    }
+}
+
+/// Whoever looks at the asker.
+struct Looks<'a>(&'a HashMap<&'static str, Found>);
+
+impl Source for Looks<'_> {
+    fn find(&mut self, field: Field) -> Found {
+        self.0[field.name()].clone()
+    }
+}
+
+#[test]
+fn everybody_judges_alike() {
+    let mut random = Random::new(7);
+    let mut seen: HashMap<(Option<Action>, bool), usize> = HashMap::new();
+    for number in 0..20_000 {
+        let case = Case::random(&mut random);
+        let text = case.text();
+        let policy = Policy::parse(&text).unwrap_or_else(|error| panic!("{error}:\n{text}"));
+        let (rule, allowed) = case.verdict();
+        let say = || format!("{number}: {:?}\n{:?}\n{text}", case.identified, case.facts);
+
+        let callouts = policy.decide(case.identified.clone(), &mut Looks(&case.facts));
+        assert_eq!(callouts.is_ok(), allowed, "{}", say());
+
+        let (judgement, facts) = policy.judge_by(&case.identified, &mut Looks(&case.facts));
+        let explained = policy.explain(&judgement, &facts);
+        assert_eq!(explained.allowed, allowed, "{}", say());
+        assert_eq!(
+            explained.passed_over.len(),
+            rule.unwrap_or(case.rules.len()),
+            "{}",
+            say()
+        );
+        match (callouts, judgement.verdict()) {
+            (Ok(decision), Ok(grant)) => {
+                assert_eq!(decision.grant(), grant, "{}", say());
+                assert_eq!(explained.decision, format!("allowed by {}", decision.by()));
+            }
+            (Err(refusal), Err(same)) => {
+                assert_eq!(refusal, *same, "{}", say());
+                assert_eq!(explained.decision, format!("refused: {refusal}"));
+            }
+            _ => panic!("{}", say()),
+        }
+        let action = rule.map(|number| case.rules[number].action);
+        *seen.entry((action, allowed)).or_default() += 1;
+    }
+    // Each way to an answer has been gone often.
+    for way in [
+        (None, true),
+        (None, false),
+        (Some(Action::Allow), true),
+        (Some(Action::Allow), false),
+        (Some(Action::Deny), false),
+    ] {
+        assert!(seen[&way] > 500, "{seen:?}");
+    }
+}
