@@ -272,7 +272,7 @@ fn how_a_key_is_given() {
     let shown = describe("limited");
     assert!(shown.starts_with("user;1000;0;0b0b0000;"), "{shown}");
     // It can read it, and neither change that nor keep it for longer.
-    let script = r#"key=$("$@" @s) && keyctl pipe $key >/dev/null && grep -q '^[^ ]* [^ ]* *[0-9]* *4[0-9]m' /proc/keys &&
+    let script = r#"key=$("$@" @s) && keyctl pipe $key >/dev/null && grep -Eq ' (49|50)m 0b0b0000 ' /proc/keys &&
         ! keyctl timeout $key 0 && ! keyctl setperm $key 0x3f3f0000"#;
     let output = asker
         .command(script, &rule.description("limited"), "32 path".as_ref())
@@ -413,7 +413,7 @@ fn explain_says_what_comes_of_it() {
     let mut random = Random::new(11);
     let mut askers = [Waiting::as_root(), Waiting::as_daemon()];
     let mut answers = [0, 0];
-    for number in 0..150 {
+    for number in 0..60 {
         let text = random_policy(&mut random);
         set_policy(&rule, &text);
         let name = format!("{number}{}", ["a", "b", "c"][random.below(3)]);
@@ -429,6 +429,6 @@ fn explain_says_what_comes_of_it() {
             answers[usize::from(explained)] += 1;
         }
     }
-    assert!(answers.iter().all(|count| *count > 50), "{answers:?}");
+    assert!(answers.iter().all(|count| *count > 20), "{answers:?}");
     rule.assert_nothing_left();
 }
