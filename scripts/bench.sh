@@ -1,7 +1,8 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0 OR MIT
 # bench.sh [ARGUMENT...]: compares the search for RSA keys with other generators,
-# and prints the tables of docs/benchmarks.md. Arguments are criterion's: with
+# and prints the tables of docs/benchmarks.md; and measures what a policy adds to a
+# request. Arguments are criterion's: with
 # --test each generator makes one key of each size, to see that everything works;
 # with rsa2048 only that size is measured. TDK_BENCH_SEEDS is the number of keys
 # in a row, at least 30.

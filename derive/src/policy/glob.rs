@@ -9,10 +9,12 @@ use std::fmt;
 /// A pattern that bytes match as a whole, or don't.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Glob {
-    text: String,
-    /// What matches begins with these bytes, or is them if there is no more.
-    literal: Vec<u8>,
-    rest: Vec<Token>,
+    /// As it was written.
+    text: Box<str>,
+    /// So many bytes of it, from the first, stand for themselves.
+    plain: usize,
+    /// Whether it is about paths.
+    paths: NoSlash,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,79 +41,86 @@ impl Glob {
         Self::parse(text, true)
     }
 
-    fn parse(text: &str, no_slash: NoSlash) -> Result<Self, &'static str> {
+    fn parse(text: &str, paths: NoSlash) -> Result<Self, &'static str> {
         if text.is_empty() {
             return Err("an empty pattern matches nothing");
         }
-        let mut literal = Vec::new();
-        let mut rest = Vec::new();
-        let mut bytes = text.bytes().peekable();
-        while let Some(byte) = bytes.next() {
-            let token = match byte {
-                b'*' if bytes.next_if_eq(&b'*').is_some() => Token::Many(false),
-                b'*' => Token::Many(no_slash),
-                b'?' => Token::One(no_slash),
-                b'\\' => match bytes.next() {
-                    Some(byte) => Token::Byte(byte),
-                    None => return Err("a \\ at the end of a pattern stands before nothing"),
-                },
-                byte => Token::Byte(byte),
-            };
-            match token {
-                Token::Byte(byte) if rest.is_empty() => literal.push(byte),
-                token => rest.push(token),
-            }
-        }
-        Ok(Self {
+        let plain = text.find(['*', '?', '\\']).unwrap_or(text.len());
+        let glob = Self {
             text: text.into(),
-            literal,
-            rest,
-        })
+            plain,
+            paths,
+        };
+        match glob.tokens() {
+            Some(_) => Ok(glob),
+            None => Err("a \\ at the end of a pattern stands before nothing"),
+        }
     }
 
-    /// What it matches if that is one thing only.
+    /// What comes after the plain bytes; nothing if that ends too early.
+    fn tokens(&self) -> Option<Vec<Token>> {
+        let mut tokens = Vec::new();
+        let mut bytes = self.text.as_bytes()[self.plain..]
+            .iter()
+            .copied()
+            .peekable();
+        while let Some(byte) = bytes.next() {
+            tokens.push(match byte {
+                b'*' if bytes.next_if_eq(&b'*').is_some() => Token::Many(false),
+                b'*' => Token::Many(self.paths),
+                b'?' => Token::One(self.paths),
+                b'\\' => Token::Byte(bytes.next()?),
+                byte => Token::Byte(byte),
+            });
+        }
+        Some(tokens)
+    }
+
+    /// The pattern, if it has no characters that stand for others.
     pub(super) fn as_literal(&self) -> Option<&[u8]> {
-        self.rest.is_empty().then_some(&self.literal)
+        (self.plain == self.text.len()).then_some(self.text.as_bytes())
     }
 
     /// Whether the bytes match. The time is at most their number times the
     /// pattern's, whatever they are: they may be an asker's.
     pub(super) fn matches(&self, bytes: &[u8]) -> bool {
-        let Some(bytes) = bytes.strip_prefix(self.literal.as_slice()) else {
+        let plain = &self.text.as_bytes()[..self.plain];
+        let Some(bytes) = bytes.strip_prefix(plain) else {
             return false;
         };
-        if self.rest.is_empty() {
+        let tokens = self.tokens().unwrap_or_default();
+        if tokens.is_empty() {
             return bytes.is_empty();
         }
         // reached[n]: the first n tokens match what has been read.
-        let mut reached = vec![false; self.rest.len() + 1];
+        let mut reached = vec![false; tokens.len() + 1];
         reached[0] = true;
-        self.skip_many(&mut reached);
+        skip_many(&tokens, &mut reached);
         for &byte in bytes {
             // Backwards, so that what is looked at is from before this byte.
-            for n in (0..self.rest.len()).rev() {
-                let takes = match self.rest[n] {
+            for n in (0..tokens.len()).rev() {
+                let takes = match tokens[n] {
                     Token::Byte(wanted) => wanted == byte,
                     Token::One(no_slash) | Token::Many(no_slash) => !(no_slash && byte == b'/'),
                 };
-                let stays = matches!(self.rest[n], Token::Many(_));
+                let stays = matches!(tokens[n], Token::Many(_));
                 // Token n has taken this byte, as its first or one more.
                 let first = reached[n] && takes;
                 let more = stays && reached[n + 1] && takes;
                 reached[n + 1] = first || more;
             }
             reached[0] = false;
-            self.skip_many(&mut reached);
+            skip_many(&tokens, &mut reached);
         }
-        reached[self.rest.len()]
+        reached[tokens.len()]
     }
+}
 
-    /// Any number of bytes may be none.
-    fn skip_many(&self, reached: &mut [bool]) {
-        for (n, token) in self.rest.iter().enumerate() {
-            if matches!(token, Token::Many(_)) && reached[n] {
-                reached[n + 1] = true;
-            }
+/// Any number of bytes may be none.
+fn skip_many(tokens: &[Token], reached: &mut [bool]) {
+    for (n, token) in tokens.iter().enumerate() {
+        if matches!(token, Token::Many(_)) && reached[n] {
+            reached[n + 1] = true;
         }
     }
 }
@@ -187,7 +196,8 @@ mod tests {
         Glob::new("").unwrap_err();
         Glob::new("a\\").unwrap_err();
         assert_eq!(Glob::new("a*").unwrap().as_literal(), None);
-        assert_eq!(Glob::new(r"a\*").unwrap().as_literal(), Some(&b"a*"[..]));
+        assert_eq!(Glob::new(r"a\*").unwrap().as_literal(), None);
+        assert_eq!(Glob::new("a").unwrap().as_literal(), Some(&b"a"[..]));
     }
 
     /// The definition, as slow as it may be.

@@ -63,21 +63,19 @@ impl Policy {
     ) -> Result<(), PolicyError> {
         let malformed = |fault| PolicyError::new(&file, What::Malformed(fault));
         let parsed = parse::parse(text).map_err(malformed)?;
-        if let Some(default) = parsed.default {
+        if let Some((place, default)) = parsed.default {
             if !is_first {
                 let what = "the default belongs into policy.toml; here, end with a rule without \
                             conditions";
-                let fault = Fault::at(text, default.span().start, what);
+                let fault = Fault::at(text, place, what);
                 return Err(malformed(fault));
             }
-            self.default = default.into_inner();
+            self.default = default;
         }
-        let starts = parsed.rules.iter().map(|rule| rule.span().start);
-        let lines = parse::lines_of(text, starts);
         let number = self.files.len();
-        for (line, rule) in lines.into_iter().zip(parsed.rules) {
+        for (line, rule) in parsed.rules {
             self.places.push(Place { file: number, line });
-            self.rules.push(rule.into_inner());
+            self.rules.push(rule);
         }
         self.files.push(file);
         Ok(())

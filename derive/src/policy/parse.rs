@@ -17,12 +17,21 @@ use crate::request::{KeyType, What};
 const PERMISSIONS: u32 = 0x3f3f_3f3f;
 
 /// A file, understood to the last key.
+#[derive(Debug, Default)]
+pub(super) struct File {
+    /// With where it is.
+    pub(super) default: Option<(usize, Action)>,
+    /// Each with its line.
+    pub(super) rules: Vec<(usize, Rule)>,
+}
+
+/// The same as it is written.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub(super) struct File {
-    pub(super) default: Option<Spanned<Action>>,
+struct Written {
+    default: Option<Spanned<Action>>,
     #[serde(rename = "rule")]
-    pub(super) rules: Vec<Spanned<Rule>>,
+    rules: Vec<Spanned<Rule>>,
 }
 
 /// Where in a file something is wrong, and what.
@@ -38,39 +47,75 @@ impl Fault {
         let before = &text[..offset];
         let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
         Self {
-            line: line_of(text, offset),
+            line: newlines(before) + 1,
             column: before[line_start..].chars().count() + 1,
             what: what.replace('\n', " "),
         }
     }
 }
 
-/// In which line of the text an offset is.
-fn line_of(text: &str, offset: usize) -> usize {
-    text.as_bytes()[..offset]
-        .iter()
-        .filter(|byte| **byte == b'\n')
-        .count()
-        + 1
-}
+/// The beginning of a rule.
+const RULE: &str = "\n[[rule]]";
 
-/// The lines of offsets that ascend.
-pub(super) fn lines_of(text: &str, offsets: impl Iterator<Item = usize>) -> Vec<usize> {
-    let (mut line, mut done) = (1, 0);
-    offsets
-        .map(|offset| {
-            line += line_of(&text[done..], offset - done) - 1;
-            done = offset;
-            line
-        })
-        .collect()
-}
-
+/// Reads a file, rule by rule: each request does so in a new process, and what a
+/// thousand rules take up at once as TOML costs that more time than to read them.
+///
+/// Between two rules a file can be cut, and the parts are understood each by itself.
+/// Where a cut is none, because it is in a string or list of several lines, the part
+/// before it has no end and is an error. Then, and to say where another error is, the
+/// whole file is read at once.
 pub(super) fn parse(text: &str) -> Result<File, Fault> {
-    toml::from_str(text).map_err(|error| {
+    in_parts(text).map_or_else(|| whole(text), Ok)
+}
+
+fn in_parts(text: &str) -> Option<File> {
+    let mut file = File::default();
+    let (mut rest, mut offset, mut line) = (text, 0, 1);
+    while !rest.is_empty() {
+        // The newline stays with the part that it ends.
+        let end = rest.find(RULE).map_or(rest.len(), |newline| newline + 1);
+        let (part, after) = rest.split_at(end);
+        let understood = understood(part).ok()?;
+        if let Some((place, default)) = understood.default {
+            file.default = Some((offset + place, default));
+        }
+        let rules = understood.rules.into_iter();
+        file.rules
+            .extend(rules.map(|(n, rule)| (line + n - 1, rule)));
+        line += newlines(part);
+        offset += end;
+        rest = after;
+    }
+    Some(file)
+}
+
+fn whole(text: &str) -> Result<File, Fault> {
+    understood(text).map_err(|error| {
         let offset = error.span().map_or(0, |span| span.start);
         Fault::at(text, offset, error.message())
     })
+}
+
+fn understood(text: &str) -> Result<File, toml::de::Error> {
+    let written: Written = toml::from_str(text)?;
+    let default = written
+        .default
+        .map(|default| (default.span().start, default.into_inner()));
+    let (mut line, mut done) = (1, 0);
+    let rules = written.rules.into_iter().map(|rule| {
+        let start = rule.span().start;
+        line += newlines(&text[done..start]);
+        done = start;
+        (line, rule.into_inner())
+    });
+    Ok(File {
+        default,
+        rules: rules.collect(),
+    })
+}
+
+fn newlines(text: &str) -> usize {
+    text.bytes().filter(|byte| *byte == b'\n').count()
 }
 
 /// A key of a rule's table.

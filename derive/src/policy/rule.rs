@@ -90,11 +90,10 @@ impl Rule {
         let mut about = About::Yes;
         for condition in &self.conditions {
             match condition.met(facts) {
-                Met::Yes => {}
                 Met::No => return About::No,
                 Met::Unknown(_) if self.action == Action::Allow => return About::No,
                 Met::Unknown(_) if about == About::Yes => about = About::Perhaps(condition.field),
-                Met::Unknown(_) => {}
+                Met::Yes | Met::Unknown(_) => {}
                 Met::NotAsked => return About::Needs(condition.field),
             }
         }

@@ -299,122 +299,174 @@ fn how_a_key_is_given() {
     decide("32 id").unwrap_err();
 }
 
+const FAULTS: &[(&str, &str)] = &[
+    ("defualt = \"deny\"\n", "1:1: unknown field `defualt`"),
+    ("default = \"maybe\"\n", "1:11: unknown variant `maybe`"),
+    (
+        "[[rule]]\n\naction = \"allow\"\n  key = 1\n",
+        "4:3: unknown field `key`, expected one of",
+    ),
+    (
+        "\n[[rule]]\nkey_id = \"x\"\n",
+        "2:1: this rule has no action",
+    ),
+    (
+        "[[rule]]\naction = \"permit\"\n",
+        "2:10: unknown variant `permit`",
+    ),
+    (
+        "[[rule]]\naction = \"deny\"\ntimeout_seconds = 1\n",
+        "1:1: a rule that denies gives no key",
+    ),
+    (
+        "[[rule]]\naction = \"allow\"\nuid = \"bob\"\n",
+        "3:7: uid is a number; a name is called user",
+    ),
+    (
+        "[[rule]]\naction = \"allow\"\ngid = [0, \"x\"]\n",
+        "3:11: gid is a number; a name is called group",
+    ),
+    (
+        "[[rule]]\naction = \"allow\"\nuid = -1\n",
+        "3:7: -1 is no user's or group's",
+    ),
+    (
+        "[[rule]]\naction = \"allow\"\nuid = 4294967295\n",
+        "3:7: 4294967295 is no",
+    ),
+    (
+        "[[rule]]\naction = \"allow\"\nkey_id = 7\n",
+        "3:10: invalid type: integer `7`, expected a string",
+    ),
+    (
+        "[[rule]]\naction = \"allow\"\nkey_id = []\n",
+        "3:10: an empty list matches nobody",
+    ),
+    (
+        "[[rule]]\naction = \"allow\"\nkey_id = \"\"\n",
+        "3:10: an empty pattern",
+    ),
+    (
+        "[[rule]]\naction = \"allow\"\nkey_id = true\n",
+        "3:10: invalid type: boolean `true`",
+    ),
+    (
+        "[[rule]]\naction = \"allow\"\nkey_type = \"users\"\n",
+        "3:12: 'users' is no key type",
+    ),
+    (
+        "[[rule]]\naction = \"allow\"\nwhat = 0\n",
+        "3:8: 0 is no length from 1 to 1024",
+    ),
+    (
+        "[[rule]]\naction = \"allow\"\nwhat = \"rsa1024\"\n",
+        "3:8: 'rsa1024' is nothing that",
+    ),
+    (
+        "[[rule]]\naction = \"allow\"\nidentity = [\"path\", \"uid\"]\n",
+        "3:21: 'uid' is no identity",
+    ),
+    (
+        "[[rule]]\naction = \"allow\"\nexe = \"usr/bin/x\"\n",
+        "3:7: 'usr/bin/x' is no absolute path",
+    ),
+    (
+        "[[rule]]\naction = \"allow\"\nunit = \"nginx\"\n",
+        "3:8: 'nginx' is no unit",
+    ),
+    (
+        "[[rule]]\naction = \"allow\"\nunit = \"/system.slice/x.service\"\n",
+        "3:8: '/system.slice/x.service' is a path",
+    ),
+    (
+        "[[rule]]\naction = \"allow\"\npackage = \"rpm:x\"\n",
+        "3:11: 'rpm:x' is no package's name",
+    ),
+    (
+        "[[rule]]\naction = \"allow\"\nsha256 = \"abc\"\n",
+        "3:10: 'abc' is no SHA-256",
+    ),
+    (
+        "[[rule]]\naction = \"allow\"\npermissions = 0x40000000\n",
+        "3:15: 0x40000000 is no key's permissions",
+    ),
+    (
+        "[[rule]]\naction = \"allow\"\ntimeout_seconds = 0\n",
+        "3:19: 0 is not from 1 to 4294967295",
+    ),
+    (
+        "[[rule]]\naction = \"allow\"\nminimum_generation = 4294967296\n",
+        "3:22: 4294967296 is not from 0",
+    ),
+    (
+        "[[rule]]\naction = \"allow\"\nscope_any = \"yes\"\n",
+        "3:13: invalid type: string \"yes\"",
+    ),
+    (
+        "[[rule]]\naction = \"allow\"\nring = \"@u\"\n",
+        "3:1: unknown field `ring`",
+    ),
+    ("rule = \"x\"\n", "1:8: invalid type"),
+    ("[[rule]\n", "1:"),
+];
+
 #[test]
 fn what_is_wrong_is_named_with_its_place() {
-    for (text, expected) in [
-        ("defualt = \"deny\"\n", "1:1: unknown field `defualt`"),
-        ("default = \"maybe\"\n", "1:11: unknown variant `maybe`"),
-        (
-            "[[rule]]\n\naction = \"allow\"\n  key = 1\n",
-            "4:3: unknown field `key`, expected one of",
-        ),
-        (
-            "\n[[rule]]\nkey_id = \"x\"\n",
-            "2:1: this rule has no action",
-        ),
-        (
-            "[[rule]]\naction = \"permit\"\n",
-            "2:10: unknown variant `permit`",
-        ),
-        (
-            "[[rule]]\naction = \"deny\"\ntimeout_seconds = 1\n",
-            "1:1: a rule that denies gives no key",
-        ),
-        (
-            "[[rule]]\naction = \"allow\"\nuid = \"bob\"\n",
-            "3:7: uid is a number; a name is called user",
-        ),
-        (
-            "[[rule]]\naction = \"allow\"\ngid = [0, \"x\"]\n",
-            "3:11: gid is a number; a name is called group",
-        ),
-        (
-            "[[rule]]\naction = \"allow\"\nuid = -1\n",
-            "3:7: -1 is no user's or group's",
-        ),
-        (
-            "[[rule]]\naction = \"allow\"\nuid = 4294967295\n",
-            "3:7: 4294967295 is no",
-        ),
-        (
-            "[[rule]]\naction = \"allow\"\nkey_id = 7\n",
-            "3:10: invalid type: integer `7`, expected a string",
-        ),
-        (
-            "[[rule]]\naction = \"allow\"\nkey_id = []\n",
-            "3:10: an empty list matches nobody",
-        ),
-        (
-            "[[rule]]\naction = \"allow\"\nkey_id = \"\"\n",
-            "3:10: an empty pattern",
-        ),
-        (
-            "[[rule]]\naction = \"allow\"\nkey_id = true\n",
-            "3:10: invalid type: boolean `true`",
-        ),
-        (
-            "[[rule]]\naction = \"allow\"\nkey_type = \"users\"\n",
-            "3:12: 'users' is no key type",
-        ),
-        (
-            "[[rule]]\naction = \"allow\"\nwhat = 0\n",
-            "3:8: 0 is no length from 1 to 1024",
-        ),
-        (
-            "[[rule]]\naction = \"allow\"\nwhat = \"rsa1024\"\n",
-            "3:8: 'rsa1024' is nothing that",
-        ),
-        (
-            "[[rule]]\naction = \"allow\"\nidentity = [\"path\", \"uid\"]\n",
-            "3:21: 'uid' is no identity",
-        ),
-        (
-            "[[rule]]\naction = \"allow\"\nexe = \"usr/bin/x\"\n",
-            "3:7: 'usr/bin/x' is no absolute path",
-        ),
-        (
-            "[[rule]]\naction = \"allow\"\nunit = \"nginx\"\n",
-            "3:8: 'nginx' is no unit",
-        ),
-        (
-            "[[rule]]\naction = \"allow\"\nunit = \"/system.slice/x.service\"\n",
-            "3:8: '/system.slice/x.service' is a path",
-        ),
-        (
-            "[[rule]]\naction = \"allow\"\npackage = \"rpm:x\"\n",
-            "3:11: 'rpm:x' is no package's name",
-        ),
-        (
-            "[[rule]]\naction = \"allow\"\nsha256 = \"abc\"\n",
-            "3:10: 'abc' is no SHA-256",
-        ),
-        (
-            "[[rule]]\naction = \"allow\"\npermissions = 0x40000000\n",
-            "3:15: 0x40000000 is no key's permissions",
-        ),
-        (
-            "[[rule]]\naction = \"allow\"\ntimeout_seconds = 0\n",
-            "3:19: 0 is not from 1 to 4294967295",
-        ),
-        (
-            "[[rule]]\naction = \"allow\"\nminimum_generation = 4294967296\n",
-            "3:22: 4294967296 is not from 0",
-        ),
-        (
-            "[[rule]]\naction = \"allow\"\nscope_any = \"yes\"\n",
-            "3:13: invalid type: string \"yes\"",
-        ),
-        (
-            "[[rule]]\naction = \"allow\"\nring = \"@u\"\n",
-            "3:1: unknown field `ring`",
-        ),
-        ("rule = \"x\"\n", "1:8: invalid type"),
-        ("[[rule]\n", "1:"),
-    ] {
+    for (text, expected) in FAULTS {
         let error = Policy::parse(text).unwrap_err().to_string();
         let expected = format!("policy.toml:{expected}");
         assert!(error.starts_with(&expected), "{text:?}: {error}");
         assert!(!error.contains('\n'), "{error}");
+    }
+}
+
+#[test]
+fn a_file_in_parts_is_the_file() {
+    let rule = |name: &str| format!("[[rule]]\nname = {name}\naction = \"deny\"\nuid = 1\n");
+    let (a, b) = (rule("'a'"), rule("'b'"));
+    for (text, lines) in [
+        (String::new(), &[][..]),
+        ("\n# nothing\n".into(), &[]),
+        (format!("default = \"deny\"\n\n{a}# x\n\n{b}"), &[3, 9]),
+        (format!("{a}{}", b.trim_end()), &[1, 5]),
+        // What looks like a rule within a string, and within a list.
+        (
+            rule("\"\"\"\n[[rule]]\nx\"\"\"") + &rule("'''\n[[rule]]\naction = 'deny' '''"),
+            &[1, 7],
+        ),
+        (
+            format!("{a}key_id = [\n'x',\n]\n  [[rule]]\naction = \"allow\"\n{b}"),
+            &[1, 8, 10],
+        ),
+        (a.replace('\n', "\r\n") + &b, &[1, 5]),
+    ] {
+        let policy = policy(&text);
+        let found: Vec<_> = policy.places.iter().map(|place| place.line).collect();
+        assert_eq!(found, lines, "{text}");
+    }
+    // What only the whole shows to be wrong, or where.
+    for (text, expected) in [
+        (format!("{a}{}", rule("\"\"\"\n[[rule]]\n")), ":"),
+        (format!("{a}{}", rule("7")), ":6:8: invalid type"),
+        (
+            format!("{a}[[rule]]\n[[rule]]\n"),
+            ":5:1: this rule has no action",
+        ),
+        (format!("{a}[rule.x]\n"), ":5:"),
+        (format!("{a}[rule]\n"), ":5:"),
+        (format!("{a}[[rules]]\n"), ":5:3: unknown field `rules`"),
+        (
+            format!("{a}default = 'deny'\n"),
+            ":5:1: unknown field `default`",
+        ),
+        (
+            format!("default = 'deny'\ndefault = 'deny'\n{a}"),
+            ":2:1: duplicate key",
+        ),
+    ] {
+        let error = Policy::parse(&text).unwrap_err().to_string();
+        let expected = format!("policy.toml{expected}");
+        assert!(error.starts_with(&expected), "{text}: {error}");
     }
 }
 

@@ -86,7 +86,7 @@ fn unit(cgroup: &str) -> Found {
         return Found::unknown(format_args!("cgroup {path} tells no unit"));
     }
     let mut names = path.split('/').filter(|name| !name.is_empty());
-    let below_slices = names.find(|name| !name.ends_with(".slice"));
+    let below_slices = names.find(|name| !name.as_bytes().ends_with(b".slice"));
     // How systemd escapes what would be a name of the kernel's.
     let name = below_slices.map(|name| name.strip_prefix('_').unwrap_or(name));
     match name {

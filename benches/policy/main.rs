@@ -1,0 +1,78 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! What a policy adds to a request: reading its files, as each request does, and
+//! judging. `cargo bench --package tdk-benches --bench policy` runs it.
+
+use std::fmt::Write;
+use std::fs;
+use std::hint::black_box;
+use std::os::unix::fs::PermissionsExt;
+
+use criterion::{BenchmarkId, Criterion};
+use tpm_derived_keys::identity::{Identified, Realm, Subject};
+use tpm_derived_keys::policy::{Field, Found, Policy, Source};
+use tpm_derived_keys::request::Request;
+
+/// An asker that is nobody's whom the rules are about.
+struct Nginx;
+
+impl Source for Nginx {
+    fn find(&mut self, field: Field) -> Found {
+        match field {
+            Field::User => Found::known("www-data"),
+            Field::Unit => Found::known("nginx.service"),
+            _ => Found::known("x"),
+        }
+    }
+}
+
+/// Rules of which none is about the asker. Every second one has to be looked at to
+/// its last condition.
+fn rules(count: usize) -> String {
+    let mut text = String::from("default = \"allow\"\n");
+    for n in 0..count {
+        let key_id = if n % 2 == 0 {
+            "tls:*".into()
+        } else {
+            format!("app{n}:*")
+        };
+        // Writing to a String does not fail.
+        let _ = write!(
+            text,
+            "\n[[rule]]\nname = \"service {n}\"\naction = \"allow\"\nkey_id = \"{key_id}\"\n\
+             user = \"www-*\"\nexe = \"/usr/sbin/**\"\nunit = \"app{n}.service\"\n\
+             minimum_generation = 1\n",
+        );
+    }
+    text
+}
+
+fn identified() -> Identified {
+    let request = Request::parse(b"user", b"tpm2:derived:tls:example.org", b"32 path");
+    let nginx = Subject::path(b"/usr/sbin/nginx");
+    let identified =
+        request
+            .expect("a request")
+            .identify(nginx.expect("a path"), 33, &Realm::default());
+    identified.expect("an asker")
+}
+
+fn main() {
+    let mut criterion = Criterion::default().configure_from_args();
+    let identified = identified();
+    let directory = tempfile::tempdir().expect("a directory");
+    fs::set_permissions(directory.path(), PermissionsExt::from_mode(0o755)).expect("its mode");
+    let mut group = criterion.benchmark_group("policy");
+    for count in [0, 10, 100, 1000] {
+        let text = rules(count);
+        fs::write(directory.path().join(Policy::FILE), &text).expect("a file");
+        group.bench_function(BenchmarkId::new("read", count), |bencher| {
+            bencher.iter(|| Policy::load(directory.path()).expect("a policy"));
+        });
+        let policy = Policy::parse(&text).expect("a policy");
+        group.bench_function(BenchmarkId::new("judge", count), |bencher| {
+            bencher.iter(|| policy.judge_by(black_box(&identified), &mut Nginx));
+        });
+    }
+    group.finish();
+    criterion.final_summary();
+}
