@@ -54,6 +54,7 @@ ldd libc-bin
 xz xz-utils
 END
 [ -z "$guest" ] || [ -n "$demo" ] || look_for <<END
+fsverity fsverity
 mmdebstrap mmdebstrap
 mke2fs e2fsprogs
 dmsetup dmsetup

@@ -347,9 +347,10 @@ impl RequestError {
                  one of rsa2048, rsa3072, rsa4096, p256, p384, ed25519"
             }
             Self::MissingWhat | Self::MissingIdentity => {
-                "callout info is '<length or kind> <path|csum|id> [gen=N]', for example '32 path'"
+                "callout info is '<length or kind> <path|csum|id|cgroup|verity> [gen=N]', for \
+                 example '32 path'"
             }
-            Self::Identity(_) => "the second word is one of path, csum, id",
+            Self::Identity(_) => "the second word is one of path, csum, id, cgroup, verity",
             Self::Generation(_) => "write gen=N with N from 0 to 4294967295",
             Self::Option(_) => "the options are gen=N and v=1",
             Self::Twice(_) => "give each option once",

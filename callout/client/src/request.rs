@@ -99,6 +99,11 @@ pub enum Identity {
     Csum,
     /// Its user only: any program of this user gets the same key.
     Id,
+    /// Its cgroup v2 path: under systemd its unit, which a process can't leave by
+    /// itself.
+    Cgroup,
+    /// The fs-verity digest of its executable, wherever it is.
+    Verity,
 }
 
 impl Identity {
@@ -107,6 +112,8 @@ impl Identity {
             Self::Path => "path",
             Self::Csum => "csum",
             Self::Id => "id",
+            Self::Cgroup => "cgroup",
+            Self::Verity => "verity",
         }
     }
 }
@@ -254,8 +261,15 @@ mod tests {
         let words = |request: &Request| request.callout_info().unwrap().into_string().unwrap();
         assert_eq!(words(&request("x")), "32 path gen=0");
         assert_eq!(words(&request("x").generation(7)), "32 path gen=7");
-        let id = Request::new("x", What::Bytes(1024), Identity::Id);
-        assert_eq!(words(&id), "1024 id gen=0");
+        for (identity, word) in [
+            (Identity::Csum, "csum"),
+            (Identity::Id, "id"),
+            (Identity::Cgroup, "cgroup"),
+            (Identity::Verity, "verity"),
+        ] {
+            let request = Request::new("x", What::Bytes(1024), identity);
+            assert_eq!(words(&request), format!("1024 {word} gen=0"));
+        }
         for (what, word) in [
             (What::Rsa(3072), "rsa3072"),
             (What::P256, "p256"),

@@ -17,6 +17,7 @@ use rustix::io::Errno;
 use sha2::{Digest, Sha256};
 use tpm_derived_keys::identity::{Kind, Subject};
 
+use crate::cgroup;
 use crate::failure::{self, Failure};
 use crate::proc_keys;
 
@@ -220,7 +221,19 @@ impl Checked {
                 Subject::path(name).map_err(|_| AskerError::Name)
             }),
             Kind::Csum => self.with_executable(|executable| executable.sha256().map(Subject::Csum)),
-            Kind::Cgroup | Kind::Verity => Err(AskerError::NotServed(kind)),
+            Kind::Cgroup => self.cgroup(),
+            Kind::Verity => self.with_executable(Executable::verity),
+        }
+    }
+
+    /// The cgroup that the thread is in, as the initial cgroup namespace has it,
+    /// which is this program's.
+    fn cgroup(&self) -> Result<Subject, AskerError> {
+        let content = self.asker.read_bytes("cgroup")?;
+        match cgroup::v2_path(&content) {
+            None => Err(AskerError::NoCgroup),
+            Some(b"/") => Err(AskerError::RootCgroup),
+            Some(path) => Subject::cgroup(path).map_err(|_| AskerError::CgroupName),
         }
     }
 
@@ -286,6 +299,13 @@ impl Executable {
             return Err(AskerError::Borrowed);
         }
         Ok(name)
+    }
+
+    /// The digest that fs-verity holds its content to.
+    fn verity(&self) -> Result<Subject, AskerError> {
+        let file = File::open(own_link(&self.handle)).map_err(AskerError::Read)?;
+        let (algorithm, digest) = tdk_sys::measure_verity(&file).map_err(AskerError::NoVerity)?;
+        Subject::verity(algorithm, &digest).map_err(|_| AskerError::VerityAlgorithm(algorithm))
     }
 
     /// SHA-256 of its content, read through the handle.
@@ -385,8 +405,16 @@ pub(crate) enum AskerError {
     TooLarge(i64),
     /// Something of the asker can't be read.
     Read(io::Error),
-    /// This release can't tell that.
-    NotServed(Kind),
+    /// There is no cgroup v2 hierarchy.
+    NoCgroup,
+    /// The asker is in the cgroup that everybody is in at first.
+    RootCgroup,
+    /// The cgroup's path is none that an identity can have.
+    CgroupName,
+    /// The executable has no fs-verity digest.
+    NoVerity(io::Error),
+    /// The executable has one by another algorithm than identities have.
+    VerityAlgorithm(u16),
 }
 
 impl AskerError {
@@ -399,7 +427,6 @@ impl AskerError {
             Self::ProcKeys(_) | Self::Nobody(_) | Self::Gone(_) | Self::Status | Self::Read(_) => {
                 failure::Errno::Failed
             }
-            Self::NotServed(_) => failure::Errno::Malformed,
             Self::Disputed(_)
             | Self::Uid { .. }
             | Self::Traced(_)
@@ -409,6 +436,11 @@ impl AskerError {
             | Self::Borrowed
             | Self::Changed
             | Self::TooLarge(_)
+            | Self::NoCgroup
+            | Self::RootCgroup
+            | Self::CgroupName
+            | Self::NoVerity(_)
+            | Self::VerityAlgorithm(_)
             | Self::Name => failure::Errno::Refused,
         }
     }
@@ -424,7 +456,12 @@ impl AskerError {
             Self::Borrowed => "ask from the initial mount namespace, or with csum instead of path",
             Self::TooLarge(_) => "ask with path instead of csum",
             Self::NoExecutable | Self::Name => "ask with id instead of path or csum",
-            Self::NotServed(_) => "ask with path, csum or id",
+            Self::NoCgroup => "mount cgroup2 as the only hierarchy, or ask with path, csum or id",
+            Self::RootCgroup | Self::CgroupName => {
+                "start it as a service of its own, or ask with path, csum or id"
+            }
+            Self::NoVerity(_) => "enable it, as fsverity(1) does, or ask with path, csum or id",
+            Self::VerityAlgorithm(_) => "enable it with SHA-256 or SHA-512",
             Self::Disputed(_) | Self::Gone(_) | Self::Status | Self::Read(_) => "",
         }
     }
@@ -463,9 +500,16 @@ impl fmt::Display for AskerError {
                 Executable::MOST
             ),
             Self::Read(error) => write!(f, "can't look at the asker: {error}"),
-            Self::NotServed(kind) => {
-                write!(f, "this release can't identify askers by {}", kind.word())
+            Self::NoCgroup => write!(f, "this system has no cgroup v2 hierarchy"),
+            Self::RootCgroup => write!(f, "the asker is in the root cgroup, as anybody can be"),
+            Self::CgroupName => write!(f, "the path of the asker's cgroup can't be an identity"),
+            Self::NoVerity(error) => {
+                write!(f, "the asker's executable has no fs-verity digest: {error}")
             }
+            Self::VerityAlgorithm(number) => write!(
+                f,
+                "the fs-verity digest of the asker's executable is by algorithm {number}"
+            ),
         }
     }
 }

@@ -9,6 +9,7 @@
 
 mod accounts;
 mod asker;
+mod cgroup;
 mod failure;
 mod invocation;
 mod keyring;

@@ -6,6 +6,7 @@
 mod pkey;
 
 use std::ffi::CStr;
+use std::fs::File;
 use std::io;
 use std::os::fd::AsRawFd;
 
@@ -187,6 +188,44 @@ pub fn reject(serial: i32, seconds: u32, errno: i32) -> io::Result<()> {
         return Err(io::Error::last_os_error());
     }
     Ok(())
+}
+
+/// `FS_IOC_MEASURE_VERITY` (Documentation/filesystems/fsverity.rst): the number of
+/// the hash algorithm and the digest that the kernel holds a file's content to.
+///
+/// # Errors
+///
+/// What the system call says: ENODATA where the file has none, ENOTTY or
+/// EOPNOTSUPP where there is no fs-verity.
+pub fn measure_verity(file: &File) -> io::Result<(u16, Vec<u8>)> {
+    /// struct fsverity_digest, with room for the longest digest.
+    #[repr(C)]
+    struct Digest {
+        algorithm: u16,
+        size: u16,
+        bytes: [u8; 64],
+    }
+    /// The same as the kernel declares it, with an array of no length at the end.
+    #[repr(C)]
+    struct Header {
+        algorithm: u16,
+        size: u16,
+    }
+    const MEASURE: libc::Ioctl = libc::_IOWR::<Header>(b'f' as u32, 134);
+    let mut digest = Digest {
+        algorithm: 0,
+        size: 64,
+        bytes: [0; 64],
+    };
+    // SAFETY: FS_IOC_MEASURE_VERITY reads and writes a struct fsverity_digest of
+    // as many bytes as its `size` says behind the first four, which are there;
+    // `file` is open.
+    let result = unsafe { libc::ioctl(file.as_raw_fd(), MEASURE, &raw mut digest) };
+    if result < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    let size = usize::from(digest.size).min(digest.bytes.len());
+    Ok((digest.algorithm, digest.bytes[..size].to_vec()))
 }
 
 /// Hands all open files to a child process that does nothing but outlive us.

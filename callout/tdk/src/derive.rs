@@ -29,8 +29,7 @@ pub(crate) struct Derive {
     #[arg(long, value_name = "WHAT", allow_hyphen_values = true)]
     what: OsString,
 
-    /// By what the asker is known: path, csum or id (cgroup and verity are derived too, but no
-    /// asker is served by them yet)
+    /// By what the asker is known: path, csum, id, cgroup or verity
     #[arg(long, value_name = "KIND", allow_hyphen_values = true)]
     identity: OsString,
 

@@ -44,7 +44,7 @@ pub(crate) struct Request {
     #[arg(long, value_name = "WHAT", allow_hyphen_values = true)]
     what: OsString,
 
-    /// By what the asker is known: path, csum or id
+    /// By what the asker is known: path, csum, id, cgroup or verity
     #[arg(long, value_name = "KIND", allow_hyphen_values = true)]
     identity: OsString,
 
@@ -139,7 +139,7 @@ impl Request {
         if let Some(generation) = &self.r#gen {
             words.add("--gen", "gen=", generation)?;
         }
-        let (request, what) = of_client(&words.parse("user".as_ref(), &self.key_id)?)?;
+        let (request, what) = of_client(&words.parse("user".as_ref(), &self.key_id)?);
         let key_type = match self.r#type {
             KeyType::User => tdk_client::KeyType::User,
             KeyType::BigKey => tdk_client::KeyType::BigKey,
@@ -158,15 +158,13 @@ fn unreadable(key_type: &str) -> Error {
 }
 
 /// The same request, as the client has it, and what is asked for.
-pub(crate) fn of_client(request: &grammar::Request) -> Result<(tdk_client::Request, What), Error> {
+pub(crate) fn of_client(request: &grammar::Request) -> (tdk_client::Request, What) {
     let identity = match request.kind() {
         Kind::Path => Identity::Path,
         Kind::Csum => Identity::Csum,
         Kind::Id => Identity::Id,
-        Kind::Cgroup | Kind::Verity => {
-            let what = "no asker is served by cgroup or verity yet: ask by path, csum or id";
-            return Err(Error::Usage(what.into()));
-        }
+        Kind::Cgroup => Identity::Cgroup,
+        Kind::Verity => Identity::Verity,
     };
     let what = match request.what() {
         grammar::What::Raw(length) => What::Bytes(length),
@@ -177,7 +175,7 @@ pub(crate) fn of_client(request: &grammar::Request) -> Result<(tdk_client::Reque
     };
     let request = tdk_client::Request::new(request.key_id().as_bytes(), what, identity)
         .generation(request.generation());
-    Ok((request, what))
+    (request, what)
 }
 
 /// Asks for the key, and leaves it in a pipe whose reading end has this number

@@ -4,6 +4,7 @@
 #![forbid(unsafe_code)]
 #![allow(clippy::unwrap_used)]
 
+mod boundaries;
 mod disks;
 mod doctor;
 mod golden;

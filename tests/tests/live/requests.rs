@@ -49,8 +49,8 @@ fn malformed_callout_info() {
         "rsa1024 path",
         "RSA2048 path",
         "p521 path",
-        "32 cgroup",
-        "32 verity",
+        "32 cgroups",
+        "32 sha256",
         &long,
     ]
     .iter()
@@ -72,6 +72,24 @@ fn the_same_in_the_pipe_form() {
     assert_eq!(rule.ask("a", "32 paht"), errno("EINVAL"));
     assert_eq!(rule.ask("b", "1025 path"), errno("EINVAL"));
     assert_eq!(rule.ask("c", "32 path scope=any"), errno("EACCES"));
+    rule.assert_nothing_left();
+}
+
+#[test]
+fn askers_known_by_their_cgroup() {
+    let (tpm, rule) = rule();
+    let of_mine = std::fs::read_to_string("/proc/self/cgroup").unwrap();
+    let path = of_mine.lines().find_map(|line| line.strip_prefix("0::"));
+    // What asks is in the same cgroup as this program.
+    let expected = match path {
+        None | Some("/") => errno("EACCES"),
+        Some(path) => {
+            let mut request = Request::user("", "32 cgroup", 0, path);
+            request.description = rule.description("x").as_bytes().to_vec();
+            Ok(oracle::key(&tpm.tcti(), &request))
+        }
+    };
+    assert_eq!(rule.ask("x", "32 cgroup"), expected, "{of_mine}");
     rule.assert_nothing_left();
 }
 

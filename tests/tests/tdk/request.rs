@@ -79,12 +79,8 @@ fn askers_and_key_ids_that_are_none() {
     let request = ["request", "--what", "32"];
     for (more, expected) in [
         (
-            &["--key-id", "x", "--identity", "cgroup"][..],
-            "tdk: no asker is served by cgroup or verity yet: ask by path, csum or id\n",
-        ),
-        (
-            &["--key-id", "x", "--identity", "me"],
-            "tdk: 'me' is no identity: the second word is one of path, csum, id\n",
+            &["--key-id", "x", "--identity", "me"][..],
+            "tdk: 'me' is no identity: the second word is one of path, csum, id, cgroup, verity\n",
         ),
         (
             &["--key-id", "", "--identity", "id"],

@@ -38,16 +38,16 @@ pub(super) struct Wanted {
 
 impl Wanted {
     /// What `request` asks for, as an RSA key that stays in the kernel.
-    pub(super) fn new(request: &grammar::Request) -> Result<Self, Error> {
-        let (asking, what) = of_client(request)?;
+    pub(super) fn new(request: &grammar::Request) -> Self {
+        let (asking, what) = of_client(request);
         let What::Rsa(bits) = what else {
             unreachable!("there are no other asymmetric keys, and that has been checked");
         };
-        Ok(Self {
+        Self {
             request: asking.key_type(KeyType::Asymmetric),
             bits,
             name: format!("{}{}", grammar::PREFIX, request.key_id()),
-        })
+        }
     }
 }
 

@@ -149,7 +149,7 @@ impl SshAgent {
                 return Err(Error::Usage(what));
             }
             let request = words.parse("asymmetric".as_ref(), key_id)?;
-            all.push(Wanted::new(&request)?);
+            all.push(Wanted::new(&request));
         }
         Ok(all)
     }
