@@ -147,13 +147,25 @@ fn the_uid_has_to_be_the_threads() {
 }
 
 #[test]
-fn what_it_cannot_tell_yet() {
+fn a_cgroup_or_none_that_tells() {
     let uid = rustix::process::geteuid().as_raw();
-    let me = me().check(uid).unwrap();
-    for kind in [Kind::Cgroup, Kind::Verity] {
-        let error = me.subject(kind).unwrap_err();
-        assert_eq!(error.errno(), failure::Errno::Malformed);
+    let told = me().check(uid).unwrap().subject(Kind::Cgroup);
+    let content = fs::read("/proc/self/cgroup").unwrap();
+    match (cgroup::v2_path(&content), told) {
+        (None, Err(AskerError::NoCgroup)) | (Some(b"/"), Err(AskerError::RootCgroup)) => {}
+        (Some(path), Ok(told)) => assert_eq!(told, Subject::cgroup(path).unwrap()),
+        (path, told) => panic!("{path:?}: {told:?}"),
     }
+}
+
+#[test]
+fn an_executable_without_verity() {
+    let error = Sleeper::named("x")
+        .asker()
+        .subject(Kind::Verity)
+        .unwrap_err();
+    assert!(matches!(error, AskerError::NoVerity(_)), "{error}");
+    assert_eq!(error.errno(), failure::Errno::Refused);
 }
 
 #[test]
