@@ -10,6 +10,8 @@ use tpm_derived_keys::policy::{PolicyError, Refusal};
 use tpm_derived_keys::request::RequestError;
 use tpm_derived_keys::tpm::{Cause, TpmError};
 
+use crate::record::Kind;
+
 /// The errnos that askers get.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Errno {
@@ -60,6 +62,14 @@ impl Errno {
         }
     }
 
+    /// What kind of record the log has of it.
+    pub(crate) fn kind(self) -> Kind {
+        match self {
+            Self::Refused | Self::Malformed => Kind::Refused,
+            Self::NoTpm | Self::Later | Self::Quota | Self::Failed => Kind::Failed,
+        }
+    }
+
     /// How much it matters.
     pub(crate) fn level(self) -> LogLevel {
         match self {
@@ -84,6 +94,8 @@ pub struct Failure {
     errno: Errno,
     message: String,
     hint: String,
+    /// The rule of the policy that refuses.
+    rule: Option<String>,
 }
 
 impl Failure {
@@ -93,12 +105,17 @@ impl Failure {
             errno,
             message: message.to_string(),
             hint: hint.into(),
+            rule: None,
         }
     }
 
     /// What the asker gets.
     pub fn errno(&self) -> Errno {
         self.errno
+    }
+
+    pub(crate) fn rule(&self) -> Option<&str> {
+        self.rule.as_deref()
     }
 }
 
@@ -128,7 +145,11 @@ impl From<IdentityError> for Failure {
 impl From<Refusal> for Failure {
     fn from(refusal: Refusal) -> Self {
         let hint = refusal.hint();
-        Self::new(Errno::Refused, refusal, hint)
+        let rule = Some(refusal.by().to_owned());
+        Self {
+            rule,
+            ..Self::new(Errno::Refused, refusal, hint)
+        }
     }
 }
 

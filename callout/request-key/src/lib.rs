@@ -18,10 +18,12 @@ mod observed;
 mod packages;
 mod proc_keys;
 mod program;
+mod record;
 mod serve;
 mod watch;
 
 pub use failure::{Errno, Failure};
 pub use observed::Observed;
 pub use program::{Call, main_with};
+pub use record::{Field, IDENTIFIER, Kind};
 pub use serve::serve;

@@ -1,101 +1,96 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! One line per request, to syslog.
+//! Where records go: the journal, or else syslog, or else the kernel's log.
 //!
-//! A line is `<priority>key.tpm2_derived[pid]: text` in one datagram to
-//! `/dev/log` (RFC 3164, as syslog(3) sends it, whose date the receiver adds).
-//! syslog(3) itself waits when the log daemon hangs, and with it would the
-//! asker, beyond the reach of signals; this never waits. Where nobody listens
-//! the line goes to the kernel's log.
+//! The journal gets fields. syslog gets `<priority>key.tpm2_derived[pid]: line` in
+//! one datagram to `/dev/log` (RFC 3164, as syslog(3) sends it, whose date the
+//! receiver adds). syslog(3) itself waits when the log daemon hangs, and with it
+//! would the asker, beyond the reach of signals; this never waits. Where nobody
+//! listens, or whoever does is not fast enough, the line goes to the kernel's log.
 
-use std::fmt::{self, Write as _};
 use std::fs::File;
-use std::io::Write as _;
+use std::io::{self, Write as _};
 use std::os::unix::net::UnixDatagram;
+use std::sync::Arc;
 
 use tpm_derived_keys::config::LogLevel;
 
-const SOCKET: &str = "/dev/log";
+use crate::record::{FACILITY, IDENTIFIER, Record};
+
+const JOURNAL: &str = "/run/systemd/journal/socket";
+const SYSLOG: &str = "/dev/log";
 const KERNEL: &str = "/dev/kmsg";
 
 /// A record of the kernel's log has at most 1024 bytes, with what the kernel
 /// puts before it.
 const KERNEL_MOST: usize = 900;
 
-/// As many bytes of one value as a line bears.
-const VALUE_MOST: usize = 256;
+/// The log, opened: writing to it opens nothing more.
+#[derive(Clone, Debug)]
+pub(crate) struct Log(Arc<Opened>);
 
-/// `LOG_AUTHPRIV`.
-const FACILITY: u8 = 10 << 3;
+#[derive(Debug)]
+struct Opened {
+    daemon: Option<Daemon>,
+    kernel: Option<File>,
+}
 
-/// Writes a line, if `level` is worth one at the `threshold`.
-pub(crate) fn line(threshold: LogLevel, level: LogLevel, text: &str) {
-    if level > threshold {
-        return;
+#[derive(Debug)]
+enum Daemon {
+    Journal(UnixDatagram),
+    Syslog(UnixDatagram),
+}
+
+impl Log {
+    /// Opens whatever log there is.
+    pub(crate) fn open() -> Self {
+        let journal = || connect(JOURNAL).map(Daemon::Journal);
+        let syslog = || connect(SYSLOG).map(Daemon::Syslog);
+        Self(Arc::new(Opened {
+            daemon: journal().or_else(|_| syslog()).ok(),
+            kernel: File::options().write(true).open(KERNEL).ok(),
+        }))
     }
-    let severity = match level {
-        LogLevel::Error => 3,
-        LogLevel::Warning => 4,
-        LogLevel::Info => 6,
-        LogLevel::Debug => 7,
-    };
-    let line = format!(
-        "<{}>key.tpm2_derived[{}]: {text}",
-        FACILITY | severity,
-        std::process::id()
-    );
-    if send(&line).is_err() {
-        let record = kernel_record(line);
-        let _ = File::options()
-            .write(true)
-            .open(KERNEL)
-            .and_then(|mut file| file.write_all(record.as_bytes()));
+
+    /// Writes a record, if it is worth it at the `threshold`.
+    pub(crate) fn write(&self, threshold: LogLevel, record: &Record) {
+        if record.level() > threshold {
+            return;
+        }
+        let line = format!(
+            "<{}>{IDENTIFIER}[{}]: {}",
+            FACILITY << 3 | record.severity(),
+            std::process::id(),
+            record.line()
+        );
+        let sent = match &self.0.daemon {
+            Some(Daemon::Journal(socket)) => socket.send(&record.for_the_journal()),
+            Some(Daemon::Syslog(socket)) => socket.send(line.as_bytes()),
+            None => Err(io::ErrorKind::NotConnected.into()),
+        };
+        if let (Err(_), Some(kernel)) = (sent, &self.0.kernel) {
+            // There is nobody left to tell of an error.
+            let _ = (&*kernel).write_all(&kernel_record(line));
+        }
     }
+}
+
+fn connect(path: &str) -> io::Result<UnixDatagram> {
+    let socket = UnixDatagram::unbound()?;
+    socket.set_nonblocking(true)?;
+    socket.connect(path)?;
+    Ok(socket)
 }
 
 /// The line as the kernel's log takes it: longer ones it refuses, and until a
 /// newline it waits for more.
-fn kernel_record(mut line: String) -> String {
-    // The text is ASCII, so any byte is a character.
+fn kernel_record(line: String) -> Vec<u8> {
+    let mut line = line.into_bytes();
     if line.len() > KERNEL_MOST {
         line.truncate(KERNEL_MOST - 3);
-        line.push_str("...");
+        line.extend(b"...");
     }
-    line.push('\n');
+    line.push(b'\n');
     line
-}
-
-fn send(line: &str) -> std::io::Result<usize> {
-    let socket = UnixDatagram::unbound()?;
-    socket.set_nonblocking(true)?;
-    socket.send_to(line.as_bytes(), SOCKET)
-}
-
-/// `name=value` pairs in one line, whatever the values are.
-#[derive(Debug, Default)]
-pub(crate) struct Fields(String);
-
-impl Fields {
-    pub(crate) fn add(&mut self, name: &str, value: impl fmt::Display) -> &mut Self {
-        let gap = if self.0.is_empty() { "" } else { " " };
-        // Writing to a String does not fail.
-        let _ = write!(self.0, "{gap}{name}={value}");
-        self
-    }
-
-    /// A value that may contain anything: quoted, escaped and cut.
-    pub(crate) fn add_bytes(&mut self, name: &str, value: &[u8]) -> &mut Self {
-        // Between double quotes, single ones are harmless.
-        let mut value = value.escape_ascii().to_string().replace("\\'", "'");
-        if value.len() > VALUE_MOST {
-            value.truncate(VALUE_MOST);
-            value.push_str("...");
-        }
-        self.add(name, format_args!("\"{value}\""))
-    }
-
-    pub(crate) fn as_str(&self) -> &str {
-        &self.0
-    }
 }
 
 #[cfg(test)]
@@ -103,24 +98,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_line_whatever_is_in_it() {
-        let mut fields = Fields::default();
-        fields
-            .add("key", 7)
-            .add_bytes("id", b"a\n\"b\" c='d'\\\xff\0");
-        assert_eq!(fields.as_str(), r#"key=7 id="a\n\"b\" c='d'\\\xff\x00""#);
-    }
-
-    #[test]
     fn lines_that_the_kernel_takes() {
-        let mut fields = Fields::default();
-        fields
-            .add_bytes("id", &[0xFF; 255])
-            .add_bytes("exe", &[b'x'; 4095]);
-        assert!(fields.as_str().len() < 2 * (VALUE_MOST + 16));
-        assert_eq!(kernel_record("short".into()), "short\n");
+        assert_eq!(kernel_record("short".into()), b"short\n");
         let record = kernel_record("x".repeat(5000));
         assert_eq!(record.len(), KERNEL_MOST + 1);
-        assert!(record.ends_with("x...\n"));
+        assert!(record.ends_with(b"x...\n"));
     }
 }

@@ -17,7 +17,8 @@ use tpm_derived_keys::tpm::{Name, TpmError};
 use crate::failure::{Errno, Failure};
 use crate::invocation::{Arguments, Form, Invocation, USAGE};
 use crate::keyring::UnderConstruction;
-use crate::log::{self, Fields};
+use crate::log::Log;
+use crate::record::{Field, Kind, Record};
 use crate::watch::Watch;
 
 /// A request as the kernel passed it on to this program, and what is found out about it on the
@@ -93,45 +94,55 @@ impl Call<'_> {
         self.left_behind = Some(error.to_string());
     }
 
-    /// The line for the log: all there is to know, but no payload. What others
+    /// The record for the log: all there is to know, but no payload. What others
     /// can make long stands at the end.
-    fn line(&self, start: Instant, result: &Result<(), Failure>) -> Fields {
+    fn record(&self, start: Instant, result: &Result<(), Failure>) -> Record {
         let milliseconds = start.elapsed().as_secs_f64() * 1000.0;
-        let mut fields = Fields::default();
-        fields.add("key", self.serial());
+        let mut record = match result {
+            Ok(()) => Record::new(Kind::Granted, LogLevel::Info),
+            Err(failure) => Record::new(failure.errno().kind(), failure.errno().level()),
+        };
+        record.add(Field::Key, self.serial());
         match result {
-            Ok(()) => fields.add("decision", "granted"),
-            Err(failure) => fields
-                .add("decision", failure.errno().decision())
-                .add("errno", failure.errno().name()),
+            Ok(()) => record.add(Field::Decision, "granted"),
+            Err(failure) => record
+                .add(Field::Decision, failure.errno().decision())
+                .add(Field::Errno, failure.errno().name()),
         };
         let (key_type, description, callout_info) = self.strings();
-        fields
-            .add("ms", format_args!("{milliseconds:.1}"))
-            .add("tpm_commands", self.commands)
-            .add_bytes("uid", &self.arguments.uid)
-            .add_bytes("type", key_type)
-            .add_bytes("info", callout_info);
+        let uid = self.uid().map(|uid| uid.to_string().into_bytes());
+        record
+            .add(Field::Milliseconds, format_args!("{milliseconds:.1}"))
+            .add(Field::TpmCommands, self.commands)
+            .add_bytes(Field::Uid, uid.as_ref().unwrap_or(&self.arguments.uid))
+            .add_bytes(Field::Type, key_type)
+            .add_bytes(Field::Info, callout_info);
         if let Some((thread, _)) = &self.asker {
-            fields.add("tid", thread);
+            record.add(Field::Thread, thread);
         }
-        if let Some((_, by)) = &self.allowed {
-            fields.add_bytes("allowed_by", by.as_bytes());
+        let denied_by = result.as_ref().err().and_then(Failure::rule);
+        let allowed_by = self.allowed.as_ref().map(|(_, by)| by.as_str());
+        if let Some(by) = denied_by.or(allowed_by) {
+            record.add_bytes(Field::Rule, by.as_bytes());
         }
         if let Err(failure) = result {
-            fields.add_bytes("cause", failure.to_string().as_bytes());
+            record.add_bytes(Field::Cause, failure.to_string().as_bytes());
         } else if let Err(why) = &self.group {
-            fields.add_bytes("not_given_to_group_root", why.as_bytes());
+            record.add_bytes(Field::Group, why.as_bytes());
         }
         let prefix = PREFIX.as_bytes();
         let key_id = description.strip_prefix(prefix).unwrap_or(description);
-        fields.add_bytes("id", key_id);
+        record.add_bytes(Field::KeyId, key_id);
         if let Some((_, (executable, known))) = &self.asker {
             // A mount namespace can lend a file any name.
-            let name = if *known { "exe" } else { "exe_calls_itself" };
-            fields.add_bytes(name, executable);
+            let field = if *known {
+                Field::Executable
+            } else {
+                Field::ClaimedExecutable
+            };
+            record.add_bytes(field, executable);
         }
-        fields
+        record
     }
 }
 
@@ -151,30 +162,34 @@ pub fn main_with(serve: impl FnOnce(&mut Call<'_>) -> Result<Payload, Failure>) 
         }
         return ExitCode::from(2);
     }
+    let log = Log::open();
     let arguments = match Invocation::parse(std::env::args_os()) {
         Ok(Invocation::Serve(arguments)) => arguments,
         Ok(Invocation::Version) => {
             return print(&format!("key.tpm2_derived {}\n", env!("CARGO_PKG_VERSION")));
         }
         Ok(Invocation::Help) => return print(USAGE),
-        Err(failure) => return misused(&failure),
+        Err(failure) => return misused(&log, &failure),
     };
     let serial = match arguments.form {
         Form::Direct(serial) => Some(serial),
         Form::Pipe => UnderConstruction::of_this_session(),
     };
     let Some(serial) = serial else {
-        return misused(&Failure::new(
-            Errno::Failed,
-            "there is no key under construction",
-            "this program is for /sbin/request-key to run",
-        ));
+        return misused(
+            &log,
+            &Failure::new(
+                Errno::Failed,
+                "there is no key under construction",
+                "this program is for /sbin/request-key to run",
+            ),
+        );
     };
     let key = match UnderConstruction::assume(serial) {
         Ok(key) => key,
-        Err(failure) => return misused(&failure),
+        Err(failure) => return misused(&log, &failure),
     };
-    complete(key, &arguments, start, serve)
+    complete(&log, key, &arguments, start, serve)
 }
 
 /// The configuration and the policy, or as much of them as there is with what is
@@ -193,6 +208,7 @@ fn load(named: Option<&Path>) -> (Config, Policy, Option<Failure>) {
 
 /// Completes the key one way or the other, and says so in the log.
 fn complete(
+    log: &Log,
     key: UnderConstruction,
     arguments: &Arguments,
     start: Instant,
@@ -217,10 +233,11 @@ fn complete(
     };
 
     let cut_short = Err(Failure::new(Errno::Later, "ended by a signal", "ask again"));
-    let line = call.line(start, &cut_short);
+    let record = call.record(start, &cut_short);
+    let its_log = log.clone();
     let watching = watch.start(move || {
         let _ = key.reject(Errno::Later);
-        log::line(threshold, Errno::Later.level(), line.as_str());
+        its_log.write(threshold, &record);
     });
 
     let result = match (faulty, watching) {
@@ -241,22 +258,30 @@ fn complete(
         }
         deliver(arguments.form, key, &payload)
     });
-    let mut level = LogLevel::Info;
-    if let Err(failure) = &result {
-        level = failure.errno().level();
-        if let Err(error) = key.reject(failure.errno()) {
-            let text = format!("key={} can't be rejected: {error}", key.serial());
-            log::line(threshold, LogLevel::Error, &text);
-        }
+    if let Err(failure) = &result
+        && let Err(error) = key.reject(failure.errno())
+    {
+        let mut record = Record::new(Kind::Unanswered, LogLevel::Error);
+        record.add(Field::Key, key.serial());
+        record.say("can't be rejected");
+        record.add_bytes(Field::Cause, error.to_string().as_bytes());
+        log.write(threshold, &record);
     }
-    log::line(threshold, level, call.line(start, &result).as_str());
+    log.write(threshold, &call.record(start, &result));
     if let Some(root) = call.root {
-        let text = format!("key={} tcti={} root={root}", key.serial(), config.tcti());
-        log::line(threshold, LogLevel::Debug, &text);
+        let mut record = Record::new(Kind::Root, LogLevel::Debug);
+        record
+            .add(Field::Key, key.serial())
+            .add_bytes(Field::Tcti, config.tcti().to_string().as_bytes())
+            .add(Field::Root, root);
+        log.write(threshold, &record);
     }
     if let Some(error) = call.left_behind {
-        let text = format!("key={} root key left in the TPM: {error}", key.serial());
-        log::line(threshold, LogLevel::Warning, &text);
+        let mut record = Record::new(Kind::LeftBehind, LogLevel::Warning);
+        record.add(Field::Key, key.serial());
+        record.say("root key left in the TPM");
+        record.add_bytes(Field::Cause, error.as_bytes());
+        log.write(threshold, &record);
     }
     if let (Form::Pipe, Err(failure)) = (arguments.form, &result) {
         // request-key(8) passes it on to the log.
@@ -310,12 +335,14 @@ fn guarded<T>(work: impl FnOnce() -> Result<T, Failure>) -> Result<T, Failure> {
 
 /// Called by hand, or by a line that is wrong, and then there may be somebody who
 /// waits for a key.
-fn misused(failure: &Failure) -> ExitCode {
+fn misused(log: &Log, failure: &Failure) -> ExitCode {
     let waiting = UnderConstruction::of_this_session().map(UnderConstruction::assume);
     if let Some(Ok(key)) = waiting {
         let _ = key.reject(failure.errno());
     }
-    log::line(LogLevel::Info, LogLevel::Error, &failure.to_string());
+    let mut record = Record::new(Kind::Misused, LogLevel::Error);
+    record.say(failure);
+    log.write(LogLevel::Info, &record);
     complain(failure);
     ExitCode::from(2)
 }

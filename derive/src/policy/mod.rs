@@ -249,6 +249,11 @@ impl Refusal {
             Why::Generation(_) => "ask with gen= and a later generation",
         }
     }
+
+    /// Which rule has decided, for the log.
+    pub fn by(&self) -> &str {
+        &self.by
+    }
 }
 
 impl fmt::Display for Refusal {

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! The line in the log: everything but the key.
 
+use std::collections::HashMap;
+use std::fs;
 use std::os::unix::net::UnixDatagram;
 use std::path::Path;
 use std::process::Command;
@@ -10,6 +12,9 @@ use std::time::{Duration, Instant};
 
 use tdk_tests::live::{Asker, File, Rule, errno};
 use tdk_tests::{golden, not_run};
+
+/// Where the journal takes records as fields.
+const JOURNAL: &str = "/run/systemd/journal/socket";
 
 /// Whoever gets the lines: the journal where there is one, otherwise this test.
 #[derive(Default)]
@@ -157,4 +162,136 @@ fn a_log_daemon_that_hangs() {
     pipe.assert_nothing_left();
     assert!(start.elapsed() < Duration::from_mins(1));
     drop(log);
+}
+
+/// The fields of a record, as systemd documents its "Native Journal Protocol".
+fn fields(mut record: &[u8]) -> Vec<(String, Vec<u8>)> {
+    let mut fields = Vec::new();
+    while let Some(end) = record.iter().position(|byte| *byte == b'\n') {
+        let (line, rest) = (&record[..end], &record[end + 1..]);
+        let name = line.split(|byte| *byte == b'=').next().unwrap();
+        let value = if name.len() < line.len() {
+            record = rest;
+            &line[name.len() + 1..]
+        } else {
+            let (length, rest) = rest.split_at(8);
+            let length = u64::from_le_bytes(length.try_into().unwrap());
+            let (value, rest) = rest.split_at(usize::try_from(length).unwrap());
+            record = rest.strip_prefix(b"\n").unwrap();
+            value
+        };
+        fields.push((String::from_utf8(name.to_vec()).unwrap(), value.to_vec()));
+    }
+    assert!(record.is_empty());
+    fields
+}
+
+/// A socket in the journal's place; gone in the end.
+struct Journal(UnixDatagram);
+
+impl Journal {
+    fn bind() -> Option<Self> {
+        if Path::new(JOURNAL).exists() {
+            not_run("a journal of the test's own (there is a real one)");
+            return None;
+        }
+        fs::create_dir_all(Path::new(JOURNAL).parent().unwrap()).unwrap();
+        Some(Self(UnixDatagram::bind(JOURNAL).unwrap()))
+    }
+
+    /// The records that have come and are about a key id with this in it.
+    fn records(&self, what: &str) -> Vec<HashMap<String, Vec<u8>>> {
+        self.0.set_nonblocking(true).unwrap();
+        let mut buffer = vec![0; 65536];
+        let mut records = Vec::new();
+        while let Ok(length) = self.0.recv(&mut buffer) {
+            let fields = fields(&buffer[..length]);
+            let count = fields.len();
+            let record: HashMap<_, _> = fields.into_iter().collect();
+            assert_eq!(record.len(), count, "a field is there twice: {record:?}");
+            let key_id = record.get("TDK_KEY_ID").cloned().unwrap_or_default();
+            if String::from_utf8_lossy(&key_id).contains(what) {
+                records.push(record);
+            }
+        }
+        records
+    }
+}
+
+impl Drop for Journal {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(JOURNAL);
+        // Not if somebody else has put something there.
+        let _ = fs::remove_dir(Path::new(JOURNAL).parent().unwrap());
+        let _ = fs::remove_dir("/run/systemd");
+    }
+}
+
+#[test]
+fn fields_for_the_journal_that_no_asker_forges() {
+    let _alone = ALONE.lock().unwrap();
+    let Some(journal) = Journal::bind() else {
+        return;
+    };
+    let tpm = golden::tpm();
+    let rule = Rule::direct(&format!("tcti = \"{}\"\n", tpm.tcti()));
+    let hostile = "x\nTDK_DECISION=granted\n\u{1b}[2J";
+    let program = rule.copy_of_keyctl("key\nTDK_UID=0\nctl");
+    let asker = Asker {
+        uid: Some(1000),
+        program: program.clone(),
+        ..Asker::default()
+    };
+    asker.ask(rule.description(hostile), "32 id").unwrap();
+    assert_eq!(
+        asker.ask(rule.description(hostile), "32 id\nTDK_RULE=me"),
+        errno("EINVAL")
+    );
+    rule.assert_nothing_left();
+
+    let records = journal.records(&rule.key_id(""));
+    assert_eq!(records.len(), 2, "{records:?}");
+    let texts = |record: &HashMap<String, Vec<u8>>, name: &str| {
+        String::from_utf8(record.get(name).cloned().unwrap_or_default()).unwrap()
+    };
+    for (record, decision, message_id) in [
+        (&records[0], "granted", "44c08532c95746869f486110b79a8c2f"),
+        (&records[1], "refused", "1592b57e729d4e00aacdf480166dd78a"),
+    ] {
+        let text = |name: &str| texts(record, name);
+        assert_eq!(text("TDK_DECISION"), decision);
+        assert_eq!(text("MESSAGE_ID"), message_id);
+        assert_eq!(text("TDK_KEY_ID"), rule.key_id(hostile));
+        assert_eq!(text("TDK_UID"), "1000");
+        assert_eq!(text("TDK_EXE"), program.to_str().unwrap());
+        assert_eq!(text("SYSLOG_IDENTIFIER"), "key.tpm2_derived");
+        assert!(text("TDK_TID").parse::<u32>().is_ok());
+        assert!(text("MESSAGE").starts_with("key=") && !text("MESSAGE").contains('\n'));
+    }
+    assert_eq!(texts(&records[0], "TDK_TPM_COMMANDS"), "3");
+    assert_eq!(texts(&records[0], "PRIORITY"), "6");
+    assert_eq!(texts(&records[1], "TDK_ERRNO"), "EINVAL");
+    assert_eq!(texts(&records[1], "PRIORITY"), "4");
+    assert_eq!(texts(&records[1], "TDK_INFO"), "32 id\nTDK_RULE=me");
+    assert!(!texts(&records[1], "TDK_CAUSE").is_empty());
+}
+
+#[test]
+fn a_journal_that_hangs() {
+    let _alone = ALONE.lock().unwrap();
+    let Some(journal) = Journal::bind() else {
+        return;
+    };
+    let sender = UnixDatagram::unbound().unwrap();
+    sender.set_nonblocking(true).unwrap();
+    while sender.send_to(b"A=full\n", JOURNAL).is_ok() {}
+
+    let tpm = golden::tpm();
+    let start = Instant::now();
+    let rule = Rule::direct(&format!("tcti = \"{}\"\n", tpm.tcti()));
+    assert!(rule.ask("granted", "32 path").is_ok());
+    assert_eq!(rule.ask("refused", "32 paht"), errno("EINVAL"));
+    rule.assert_nothing_left();
+    assert!(start.elapsed() < Duration::from_mins(1));
+    drop(journal);
 }
