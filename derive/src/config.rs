@@ -6,6 +6,10 @@
 //! deadline_seconds = 10        # how long one request may hold the TPM, 1 to 600
 //! log_level = "info"           # error, warning, info or debug
 //! realm = ""                   # up to 64 bytes; changing it changes every key
+//! bus = "encrypted"            # or plain: whether the conversation is protected
+//! root_name = "000b..."        # the Names of the TPM's root key and storage key,
+//! srk_name = "000b..."         # where enrolment can't keep them
+//! enrolment = "/var/lib/tdk/root.json" # where it does
 //! ```
 
 use std::fmt;
@@ -18,8 +22,9 @@ use std::time::Duration;
 use rustix::fs::OFlags;
 use serde::de::{self, Deserialize, Deserializer};
 
+use crate::enrolment::{self, Names};
 use crate::identity::Realm;
-use crate::tpm::{Patience, Tcti};
+use crate::tpm::{Bus, Name, Patience, Tcti, Trust};
 
 /// What is configured. [`Config::default`] is what holds without a file.
 #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Deserialize)]
@@ -32,6 +37,13 @@ pub struct Config {
     log_level: LogLevel,
     #[serde(deserialize_with = "realm")]
     realm: Realm,
+    bus: Bus,
+    #[serde(deserialize_with = "name")]
+    root_name: Option<Name>,
+    #[serde(deserialize_with = "name")]
+    srk_name: Option<Name>,
+    #[serde(deserialize_with = "absolute")]
+    enrolment: Option<PathBuf>,
 }
 
 impl Config {
@@ -50,7 +62,7 @@ impl Config {
     /// have written, or whose content is not understood to the last key.
     pub fn load(named: Option<&Path>) -> Result<Self, ConfigError> {
         let path = named.unwrap_or(Path::new(Self::PATH));
-        match Self::read(path) {
+        match read(path) {
             Ok(text) => Self::parse(&text),
             Err(Fault::Io(error)) if named.is_none() && error.kind() == io::ErrorKind::NotFound => {
                 Ok(Self::default())
@@ -71,28 +83,6 @@ impl Config {
             Some(parent) if !parent.as_os_str().is_empty() => parent,
             _ => Path::new("."),
         }
-    }
-
-    fn read(path: &Path) -> Result<String, Fault> {
-        // Non-blocking, so that nobody is kept waiting by a FIFO.
-        let file = File::options()
-            .read(true)
-            .custom_flags(OFlags::NONBLOCK.bits().cast_signed())
-            .open(path)?;
-        let metadata = file.metadata()?;
-        if !metadata.is_file() {
-            return Err(Fault::NoFile);
-        }
-        let reader = rustix::process::geteuid().as_raw();
-        if (metadata.uid() != 0 && metadata.uid() != reader) || metadata.mode() & 0o022 != 0 {
-            return Err(Fault::Writable);
-        }
-        let mut text = String::new();
-        file.take(Self::MOST + 1).read_to_string(&mut text)?;
-        if text.len() as u64 > Self::MOST {
-            return Err(Fault::TooLong);
-        }
-        Ok(text)
     }
 
     fn parse(text: &str) -> Result<Self, Fault> {
@@ -128,10 +118,68 @@ impl Config {
         self.log_level
     }
 
+    /// How to talk to the TPM, and what it is known by: here, on the kernel's
+    /// command line, and in the file that `tdk enroll` writes. They may say the same
+    /// twice, but not two things.
+    ///
+    /// # Errors
+    ///
+    /// A [`ConfigError`], if one of these can't be read or understood, or they
+    /// contradict each other.
+    pub fn trust(&self) -> Result<Trust, ConfigError> {
+        let here = Names {
+            root: self.root_name,
+            srk: self.srk_name,
+        };
+        let names = here
+            .and(enrolment::of_command_line()?)?
+            .and(enrolment::of_file(self.enrolment())?)?;
+        Ok(Trust {
+            bus: self.bus,
+            root: names.root,
+            srk: names.srk,
+        })
+    }
+
+    /// Whether the conversation with the TPM is to be protected.
+    pub fn bus(&self) -> Bus {
+        self.bus
+    }
+
+    /// Where `tdk enroll` keeps the Names of the TPM's keys.
+    pub fn enrolment(&self) -> &Path {
+        self.enrolment
+            .as_deref()
+            .unwrap_or(Path::new(enrolment::PATH))
+    }
+
     /// What all identities of this machine are bound to besides.
     pub fn realm(&self) -> &Realm {
         &self.realm
     }
+}
+
+/// Reads a file that only its reader or root can have written.
+pub(crate) fn read(path: &Path) -> Result<String, Fault> {
+    // Non-blocking, so that nobody is kept waiting by a FIFO.
+    let file = File::options()
+        .read(true)
+        .custom_flags(OFlags::NONBLOCK.bits().cast_signed())
+        .open(path)?;
+    let metadata = file.metadata()?;
+    if !metadata.is_file() {
+        return Err(Fault::NoFile);
+    }
+    let reader = rustix::process::geteuid().as_raw();
+    if (metadata.uid() != 0 && metadata.uid() != reader) || metadata.mode() & 0o022 != 0 {
+        return Err(Fault::Writable);
+    }
+    let mut text = String::new();
+    file.take(Config::MOST + 1).read_to_string(&mut text)?;
+    if text.len() as u64 > Config::MOST {
+        return Err(Fault::TooLong);
+    }
+    Ok(text)
 }
 
 /// From which severity on something is logged.
@@ -166,6 +214,19 @@ fn realm<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Realm, D::Error> 
     Realm::new(text.as_bytes()).map_err(de::Error::custom)
 }
 
+fn name<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Name>, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    text.parse().map(Some).map_err(de::Error::custom)
+}
+
+fn absolute<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<PathBuf>, D::Error> {
+    let path = PathBuf::deserialize(deserializer)?;
+    if path.is_absolute() {
+        return Ok(Some(path));
+    }
+    Err(de::Error::custom("a path from the root is needed"))
+}
+
 /// A configuration that can't be used.
 #[derive(Debug)]
 pub struct ConfigError {
@@ -174,7 +235,7 @@ pub struct ConfigError {
 }
 
 #[derive(Debug)]
-enum Fault {
+pub(crate) enum Fault {
     Io(io::Error),
     NoFile,
     Writable,
@@ -184,6 +245,8 @@ enum Fault {
         column: usize,
         what: String,
     },
+    /// In what `tdk enroll` has written, or on the kernel's command line.
+    Enrolment(String),
 }
 
 impl From<io::Error> for Fault {
@@ -193,6 +256,11 @@ impl From<io::Error> for Fault {
 }
 
 impl ConfigError {
+    pub(crate) fn new(path: &Path, fault: Fault) -> Self {
+        let path = path.into();
+        Self { path, fault }
+    }
+
     /// Whether it is only that this process may not read the file.
     pub fn is_permission_denied(&self) -> bool {
         matches!(&self.fault, Fault::Io(error) if error.kind() == io::ErrorKind::PermissionDenied)
@@ -204,8 +272,10 @@ impl ConfigError {
             Fault::Io(_) | Fault::NoFile => "name a readable file",
             Fault::Writable => "chown root and chmod go-w it",
             Fault::TooLong | Fault::Malformed { .. } => {
-                "it takes tcti, deadline_seconds, log_level and realm"
+                "it takes tcti, deadline_seconds, log_level, realm, bus, root_name, srk_name and \
+                 enrolment"
             }
+            Fault::Enrolment(_) => "correct what is wrong there, or run tdk enroll --force",
         }
     }
 }
@@ -219,6 +289,7 @@ impl fmt::Display for ConfigError {
             Fault::Writable => write!(f, ": others than root could have written it"),
             Fault::TooLong => write!(f, ": longer than {} bytes", Config::MOST),
             Fault::Malformed { line, column, what } => write!(f, ":{line}:{column}: {what}"),
+            Fault::Enrolment(what) => write!(f, ": {what}"),
         }
     }
 }
@@ -242,11 +313,20 @@ mod tests {
 
     #[test]
     fn every_key() {
+        let name = format!("000b{}", "01".repeat(32));
         let config = load(
             "# all of it\ntcti = \"swtpm:path=/run/x\"\ndeadline_seconds = 3\n\
-             log_level = \"warning\"\nrealm = \"blue\"\n",
+             log_level = \"warning\"\nrealm = \"blue\"\nbus = \"plain\"\n\
+             root_name = \"NAME\"\nenrolment = \"/srv/root.json\"\n"
+                .replace("NAME", &name)
+                .as_str(),
         )
         .unwrap();
+        assert_eq!(config.bus(), Bus::Plain);
+        assert_eq!(config.enrolment(), Path::new("/srv/root.json"));
+        let trust = config.trust().unwrap();
+        assert_eq!(trust.root.unwrap().to_string(), name);
+        assert_eq!(trust.srk, None);
         assert_eq!(config.tcti().to_string(), "swtpm:path=/run/x");
         assert_eq!(config.patience().hold, Duration::from_secs(3));
         assert_eq!(config.log_level(), LogLevel::Warning);
@@ -299,6 +379,18 @@ mod tests {
             (
                 &format!("\nrealm = \"{long}\"\n"),
                 "FILE:2:9: a realm has at most 64 bytes, not 65",
+            ),
+            (
+                "bus = \"open\"\n",
+                "FILE:1:7: unknown variant `open`, expected `encrypted` or `plain`",
+            ),
+            (
+                "root_name = \"000b\"\n",
+                "FILE:1:13: a Name is 000b and 64 more hexadecimal digits",
+            ),
+            (
+                "enrolment = \"root.json\"\n",
+                "FILE:1:13: a path from the root is needed",
             ),
             ("tcti = \n", "FILE:1:8: "),
             ("[section]\n", "FILE:1:2: unknown field `section`"),

@@ -5,6 +5,7 @@
 pub mod config;
 mod derivation;
 pub mod det_keygen;
+pub mod enrolment;
 mod harden;
 pub mod identity;
 mod key_info;

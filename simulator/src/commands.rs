@@ -16,9 +16,22 @@ impl Swtpm {
     ///
     /// As for [`Swtpm::send`]; [`SimError::Tpm`] if the TPM refuses.
     pub fn transient_handles(&self) -> Result<Vec<u32>, SimError> {
+        self.handles(wire::TRANSIENT_FIRST)
+    }
+
+    /// The handles of all sessions that are loaded (`TPM2_GetCapability`): what a
+    /// program has started and not flushed.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Swtpm::send`]; [`SimError::Tpm`] if the TPM refuses.
+    pub fn session_handles(&self) -> Result<Vec<u32>, SimError> {
+        self.handles(wire::LOADED_SESSION_FIRST)
+    }
+
+    fn handles(&self, mut first: u32) -> Result<Vec<u32>, SimError> {
         let command = "TPM2_GetCapability";
         let mut all = Vec::new();
-        let mut first = wire::TRANSIENT_FIRST;
         loop {
             let response = self.execute(command, &wire::get_handles(first))?;
             let Some((handles, more)) = wire::handles(&response) else {

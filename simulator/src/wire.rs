@@ -14,6 +14,9 @@ pub(crate) const RC_SUCCESS: u32 = 0;
 /// `TPM_HT_TRANSIENT`, as the first handle of that range.
 pub(crate) const TRANSIENT_FIRST: u32 = 0x8000_0000;
 
+/// `TPM_HT_LOADED_SESSION`, as the first handle of that range.
+pub(crate) const LOADED_SESSION_FIRST: u32 = 0x0200_0000;
+
 /// `TPM_RH_OWNER`.
 const RH_OWNER: u32 = 0x4000_0001;
 /// `TPM_RH_LOCKOUT`.

@@ -1,39 +1,89 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Both ways to speak to a TPM, for tests that are run over each.
+//! The ways to speak to a TPM, for tests that are run over each.
 
-use tpm_derived_keys::tpm::{Direct, Patience, Tpm, TpmError};
+use tpm_derived_keys::tpm::{Bus, Direct, Name, Patience, Tpm, TpmError, Trust};
 use tpm_derived_keys_tss::Tss;
+
+use crate::middle::cc;
 
 /// Who speaks to the TPM.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Backend {
     /// This project.
     Direct,
+    /// This project, without protecting the conversation.
+    Plain,
     /// libtss2.
     Tss,
 }
 
 impl Backend {
-    /// Both.
-    pub const ALL: [Self; 2] = [Self::Direct, Self::Tss];
+    /// All.
+    pub const ALL: [Self; 3] = [Self::Direct, Self::Plain, Self::Tss];
 
     /// What `tdk --backend` calls it.
     pub fn name(self) -> &'static str {
         match self {
-            Self::Direct => "direct",
+            Self::Direct | Self::Plain => "direct",
             Self::Tss => "tss",
         }
     }
 
-    /// Opens the TPM at `tcti`.
-    pub fn open(self, tcti: &str, patience: &Patience) -> Result<Box<dyn Tpm>, TpmError> {
+    /// Whether the conversation is protected.
+    pub fn bus(self) -> Bus {
         match self {
-            Self::Direct => {
-                let direct = Direct::open(&tcti.parse().unwrap(), patience)?;
+            Self::Direct | Self::Tss => Bus::Encrypted,
+            Self::Plain => Bus::Plain,
+        }
+    }
+
+    /// The commands of a derivation, where nothing goes wrong, and no storage key is
+    /// kept in the TPM.
+    pub fn commands(self) -> &'static [u32] {
+        match self.bus() {
+            Bus::Plain => &[cc::CREATE_PRIMARY, cc::HMAC, cc::FLUSH_CONTEXT],
+            Bus::Encrypted => &[
+                // There is no storage key in the TPM.
+                cc::READ_PUBLIC,
+                // What others have loaded: objects, and sessions.
+                cc::GET_CAPABILITY,
+                cc::GET_CAPABILITY,
+                // So one is made.
+                cc::CREATE_PRIMARY,
+                cc::START_AUTH_SESSION,
+                cc::FLUSH_CONTEXT,
+                // The root key.
+                cc::CREATE_PRIMARY,
+                cc::HMAC,
+                cc::FLUSH_CONTEXT,
+                // The session.
+                cc::FLUSH_CONTEXT,
+            ],
+        }
+    }
+
+    /// Opens the TPM at `tcti`, whichever it is.
+    pub fn open(self, tcti: &str, patience: &Patience) -> Result<Box<dyn Tpm>, TpmError> {
+        self.open_known(tcti, patience, None, None)
+    }
+
+    /// Opens the TPM at `tcti`, whose root key and storage key have these Names.
+    pub fn open_known(
+        self,
+        tcti: &str,
+        patience: &Patience,
+        root: Option<Name>,
+        srk: Option<Name>,
+    ) -> Result<Box<dyn Tpm>, TpmError> {
+        let bus = self.bus();
+        let trust = Trust { bus, root, srk };
+        match self {
+            Self::Direct | Self::Plain => {
+                let direct = Direct::open(&tcti.parse().unwrap(), patience, &trust)?;
                 Ok(Box::new(direct))
             }
             Self::Tss => {
-                let tss = Tss::open(&tcti.parse().unwrap(), patience)?;
+                let tss = Tss::open(&tcti.parse().unwrap(), patience, &trust)?;
                 Ok(Box::new(tss))
             }
         }
@@ -42,14 +92,14 @@ impl Backend {
     /// One of two: what the backends have to differ in.
     pub fn pick<T>(self, direct: T, tss: T) -> T {
         match self {
-            Self::Direct => direct,
+            Self::Direct | Self::Plain => direct,
             Self::Tss => tss,
         }
     }
 }
 
 /// Makes tests of functions that take a [`Backend`]: `a(backend)` becomes
-/// `a::direct` and `a::tss`.
+/// `a::direct`, `a::plain` and `a::tss`.
 #[macro_export]
 macro_rules! over_both_backends {
     ($($name:ident),+ $(,)?) => {
@@ -59,6 +109,11 @@ macro_rules! over_both_backends {
             #[test]
             fn direct() {
                 super::$name(Backend::Direct);
+            }
+
+            #[test]
+            fn plain() {
+                super::$name(Backend::Plain);
             }
 
             #[test]

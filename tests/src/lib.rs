@@ -29,10 +29,12 @@ pub fn project() -> PathBuf {
     tests.parent().expect("tests/ is in the project").into()
 }
 
-/// Fails if an object is loaded in the TPM.
+/// Fails if an object or a session is loaded in the TPM.
 pub fn assert_no_handles(tpm: &tdk_simulator::Swtpm) {
     let handles = tpm.transient_handles().unwrap();
     assert!(handles.is_empty(), "left in the TPM: {handles:x?}");
+    let sessions = tpm.session_handles().unwrap();
+    assert!(sessions.is_empty(), "left in the TPM: {sessions:x?}");
 }
 
 /// Says that something can't be tested on this machine; with `CI=true` it is an

@@ -15,10 +15,13 @@ use tdk_simulator::Swtpm;
 pub mod cc {
     #![allow(missing_docs)]
     pub const CREATE_PRIMARY: u32 = 0x131;
+    pub const SEQUENCE_COMPLETE: u32 = 0x13E;
     pub const HMAC: u32 = 0x155;
+    pub const HMAC_START: u32 = 0x15B;
     pub const SIGN: u32 = 0x15D;
     pub const FLUSH_CONTEXT: u32 = 0x165;
     pub const READ_PUBLIC: u32 = 0x173;
+    pub const START_AUTH_SESSION: u32 = 0x176;
     pub const GET_CAPABILITY: u32 = 0x17A;
 }
 
@@ -46,11 +49,15 @@ pub enum Action {
 /// Commands that have been seen, by their codes.
 type Seen = Arc<Mutex<Vec<u32>>>;
 
+/// Everything that went over the connections, in both directions.
+type Recorded = Arc<Mutex<Vec<u8>>>;
+
 /// A socket that looks like a software TPM's.
 #[derive(Debug)]
 pub struct Middle {
     directory: tempfile::TempDir,
     seen: Seen,
+    recorded: Recorded,
 }
 
 impl Middle {
@@ -82,21 +89,25 @@ impl Middle {
                 let _ = client.and_then(|client| obey(&client));
             }
         });
-        let seen = Seen::default();
+        let (seen, recorded) = (Seen::default(), Recorded::default());
         let decide = Arc::new(decide);
-        let threads_seen = Arc::clone(&seen);
+        let (threads_seen, threads_recorded) = (Arc::clone(&seen), Arc::clone(&recorded));
         // The threads end with the test's process.
         thread::spawn(move || {
             for client in listener.incoming() {
                 let (upstream, seen) = (upstream.clone(), Arc::clone(&threads_seen));
-                let decide = Arc::clone(&decide);
+                let (decide, recorded) = (Arc::clone(&decide), Arc::clone(&threads_recorded));
                 thread::spawn(move || {
-                    let _ = serve(client?, &upstream, &seen, &*decide);
+                    let _ = serve(client?, &upstream, &seen, &recorded, &*decide);
                     io::Result::Ok(())
                 });
             }
         });
-        Self { directory, seen }
+        Self {
+            directory,
+            seen,
+            recorded,
+        }
     }
 
     /// Its address.
@@ -105,6 +116,11 @@ impl Middle {
             "swtpm:path={}",
             self.directory.path().join("sock").display()
         )
+    }
+
+    /// All bytes so far that somebody could have listened to.
+    pub fn recorded(&self) -> Vec<u8> {
+        self.recorded.lock().unwrap().clone()
     }
 
     /// The codes of all commands so far.
@@ -124,6 +140,7 @@ fn serve(
     mut client: UnixStream,
     upstream: &PathBuf,
     seen: &Seen,
+    recorded: &Recorded,
     decide: &dyn Fn(u32, usize) -> Action,
 ) -> io::Result<()> {
     let mut tpm = None;
@@ -135,13 +152,16 @@ fn serve(
             seen.push(code);
             seen.len() - 1
         };
+        recorded.lock().unwrap().extend(&command);
         let mut pass = || {
             if tpm.is_none() {
                 tpm = Some(UnixStream::connect(upstream)?);
             }
             let tpm = tpm.as_mut().unwrap();
             tpm.write_all(&command)?;
-            frame(tpm)
+            let response = frame(tpm)?;
+            recorded.lock().unwrap().extend(&response);
+            io::Result::Ok(response)
         };
         match decide(code, before) {
             Action::Pass => {

@@ -21,6 +21,8 @@ pub enum Errno {
     Malformed,
     /// ENODEV: no TPM, or its owner hierarchy is switched off.
     NoTpm,
+    /// EKEYREVOKED: the TPM, or its owner seed, is not the enrolled one.
+    OtherSeed,
     /// EAGAIN: the TPM is busy or locked out; try later.
     Later,
     /// EDQUOT: the asker's quota of keys has no room for this one.
@@ -36,6 +38,7 @@ impl Errno {
             Self::Refused => libc::EACCES,
             Self::Malformed => libc::EINVAL,
             Self::NoTpm => libc::ENODEV,
+            Self::OtherSeed => libc::EKEYREVOKED,
             Self::Later => libc::EAGAIN,
             Self::Quota => libc::EDQUOT,
             Self::Failed => libc::EKEYREJECTED,
@@ -48,6 +51,7 @@ impl Errno {
             Self::Refused => "EACCES",
             Self::Malformed => "EINVAL",
             Self::NoTpm => "ENODEV",
+            Self::OtherSeed => "EKEYREVOKED",
             Self::Later => "EAGAIN",
             Self::Quota => "EDQUOT",
             Self::Failed => "EKEYREJECTED",
@@ -58,7 +62,7 @@ impl Errno {
     pub(crate) fn decision(self) -> &'static str {
         match self {
             Self::Refused | Self::Malformed => "refused",
-            Self::NoTpm | Self::Later | Self::Quota | Self::Failed => "failed",
+            Self::NoTpm | Self::OtherSeed | Self::Later | Self::Quota | Self::Failed => "failed",
         }
     }
 
@@ -74,7 +78,7 @@ impl Errno {
     pub(crate) fn level(self) -> LogLevel {
         match self {
             Self::Refused | Self::Malformed | Self::Quota => LogLevel::Warning,
-            Self::NoTpm | Self::Later | Self::Failed => LogLevel::Error,
+            Self::NoTpm | Self::OtherSeed | Self::Later | Self::Failed => LogLevel::Error,
         }
     }
 
@@ -82,7 +86,7 @@ impl Errno {
     /// us again: longer for what will not change by itself.
     pub(crate) fn lifetime(self) -> u32 {
         match self {
-            Self::Refused => 30,
+            Self::Refused | Self::OtherSeed => 30,
             Self::Malformed | Self::NoTpm | Self::Later | Self::Quota | Self::Failed => 5,
         }
     }
@@ -179,6 +183,7 @@ impl From<TpmError> for Failure {
             Cause::NoTpm => Errno::NoTpm,
             Cause::OwnerAuth => Errno::Refused,
             Cause::Busy => Errno::Later,
+            Cause::OtherSeed => Errno::OtherSeed,
             Cause::Other => Errno::Failed,
         };
         let hint = error.hint();

@@ -65,7 +65,7 @@ impl Call<'_> {
         tcti: &Tcti,
         work: impl FnOnce(&mut Direct) -> Result<T, TpmError>,
     ) -> Result<T, Failure> {
-        let mut tpm = Direct::open(tcti, &self.config().patience())?;
+        let mut tpm = Direct::open(tcti, &self.config().patience(), &self.config().trust()?)?;
         self.watch().holding_tpm(true);
         let result = work(&mut tpm);
         self.note_tpm(tpm.commands(), tpm.is_stuck());

@@ -4,6 +4,7 @@
 use std::ffi::OsString;
 use std::fmt;
 use std::io;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use tpm_derived_keys::config::ConfigError;
@@ -35,6 +36,9 @@ pub(crate) enum Error {
     Pipe(io::Error),
     Command(OsString, io::Error),
     Agent(AgentError),
+    /// Another TPM, or another owner seed, is the known one already.
+    Enrolled(String),
+    Enrolment(PathBuf, io::Error),
 }
 
 impl Error {
@@ -57,6 +61,8 @@ impl Error {
             | Self::Asking(_)
             | Self::Pipe(_)
             | Self::Command(..)
+            | Self::Enrolled(_)
+            | Self::Enrolment(..)
             | Self::Agent(_) => ExitCode::FAILURE,
         }
     }
@@ -65,7 +71,10 @@ impl Error {
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Usage(what) => f.write_str(what),
+            Self::Usage(what) | Self::Enrolled(what) => f.write_str(what),
+            Self::Enrolment(path, error) => {
+                write!(f, "can't write {}: {error}", path.display())
+            }
             Self::Request(error) => write!(f, "{error}: {}", error.hint()),
             Self::Identity(error) => error.fmt(f),
             Self::Tcti(error) => error.fmt(f),

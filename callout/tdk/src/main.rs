@@ -16,6 +16,7 @@ use tpm_derived_keys::tpm::TpmError;
 mod derive;
 mod det_keygen;
 mod doctor;
+mod enroll;
 mod error;
 mod format;
 mod key_pair;
@@ -48,6 +49,7 @@ enum Command {
     Derive(derive::Derive),
     DetKeygen(det_keygen::DetKeygen),
     Doctor(doctor::Doctor),
+    Enroll(enroll::Enroll),
     Policy(policy::PolicyCommand),
     Request(request::Request),
     Root(root::Root),
@@ -62,6 +64,7 @@ fn main() -> ExitCode {
         Command::Derive(derive) => derive.run(&tdk.place).map(done),
         Command::DetKeygen(det_keygen) => det_keygen.run(&tdk.place).map(done),
         Command::Doctor(doctor) => doctor.run(&tdk.place),
+        Command::Enroll(enroll) => enroll.run(&tdk.place).map(done),
         Command::Policy(policy) => policy.run(&tdk.place),
         Command::Request(request) => request.run(&tdk.place).map(done),
         Command::Root(root) => root.run(&tdk.place).map(done),

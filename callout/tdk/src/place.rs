@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use clap::ValueEnum;
 use tpm_derived_keys::config::Config;
-use tpm_derived_keys::tpm::{Direct, Patience, Tcti, Tpm};
+use tpm_derived_keys::tpm::{Bus, Direct, Patience, Tcti, Tpm, Trust};
 use tpm_derived_keys_tss::{Tss, TssTcti};
 
 use crate::error::Error;
@@ -67,9 +67,29 @@ impl Place {
         })
     }
 
-    /// Connects to the TPM.
+    /// Connects to the TPM, which is to be the enrolled one unless --tcti names
+    /// another.
     pub(crate) fn open(&self) -> Result<Box<dyn Tpm>, Error> {
-        self.way()?.open(&self.config()?.patience())
+        let config = self.config()?;
+        let trust = match self.tcti {
+            None => config.trust()?,
+            Some(_) => in_anybody(&config),
+        };
+        self.way()?.open(&config.patience(), &trust)
+    }
+
+    /// Connects to the TPM, whichever it is.
+    pub(crate) fn open_any(&self) -> Result<Box<dyn Tpm>, Error> {
+        let config = self.config()?;
+        let trust = in_anybody(&config);
+        self.way()?.open(&config.patience(), &trust)
+    }
+}
+
+fn in_anybody(config: &Config) -> Trust {
+    Trust {
+        bus: config.bus(),
+        ..Trust::default()
     }
 }
 
@@ -81,16 +101,20 @@ impl Way {
         }
     }
 
-    fn open(&self, patience: &Patience) -> Result<Box<dyn Tpm>, Error> {
+    fn open(&self, patience: &Patience, trust: &Trust) -> Result<Box<dyn Tpm>, Error> {
         match self {
-            Self::Direct(tcti) => Ok(Box::new(Direct::open(tcti, patience)?)),
+            Self::Direct(tcti) => Ok(Box::new(Direct::open(tcti, patience, trust)?)),
             Self::Tss(tcti) => {
                 if tcti.is_recorded() {
-                    warn("pcap writes everything to a file: who can read it has the keys");
+                    let secrets = match trust.bus {
+                        Bus::Encrypted => "",
+                        Bus::Plain => ": who can read it has the keys",
+                    };
+                    warn(&format!("pcap writes everything to a file{secrets}"));
                     rustix::process::umask(rustix::fs::Mode::RWXG | rustix::fs::Mode::RWXO);
                 }
                 tpm_derived_keys_tss::quiet();
-                Ok(Box::new(Tss::open(tcti, patience)?))
+                Ok(Box::new(Tss::open(tcti, patience, trust)?))
             }
         }
     }

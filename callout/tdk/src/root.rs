@@ -20,7 +20,7 @@ pub(crate) struct Root {
 impl Root {
     pub(crate) fn run(&self, place: &Place) -> Result<(), Error> {
         let way = place.way()?;
-        let mut tpm = place.open()?;
+        let mut tpm = place.open_any()?;
         let root = RootKey::create(&mut tpm)?;
         let name = root.name().to_string();
         root.flush()?;

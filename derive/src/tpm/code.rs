@@ -68,6 +68,30 @@ impl ResponseCode {
         self.base() == Some(TpmRcBase::CommandCode)
     }
 
+    /// Whether there is nothing at the handle of the command.
+    pub(super) fn is_nothing_there(self) -> bool {
+        self.base() == Some(TpmRcBase::Handle)
+    }
+
+    /// Whether the TPM does not implement an algorithm that the command names, or
+    /// not with those parameters.
+    pub(super) fn is_unknown_algorithm(self) -> bool {
+        matches!(
+            self.base(),
+            Some(
+                TpmRcBase::Asymmetric
+                    | TpmRcBase::Curve
+                    | TpmRcBase::Hash
+                    | TpmRcBase::Kdf
+                    | TpmRcBase::KeySize
+                    | TpmRcBase::Mode
+                    | TpmRcBase::Scheme
+                    | TpmRcBase::Symmetric
+                    | TpmRcBase::Type
+            )
+        )
+    }
+
     pub(super) fn cause(self) -> Cause {
         if self.is_retry() || self.is_out_of_slots() {
             return Cause::Busy;
@@ -105,7 +129,7 @@ impl ResponseCode {
                     "the owner hierarchy has an authorization; derived keys need it to be empty"
                 }
                 Cause::Busy => "ask again later; see who keeps the TPM busy",
-                Cause::NoTpm | Cause::Other => {
+                Cause::NoTpm | Cause::OtherSeed | Cause::Other => {
                     "tpm2_rc_decode explains the code; look for a firmware update"
                 }
             },
@@ -175,9 +199,13 @@ fn sentence(base: TpmRcBase) -> &'static str {
         TpmRcBase::CommandCode => "the TPM does not implement the command",
         TpmRcBase::AuthSize => "the authorization has the wrong size",
         TpmRcBase::NeedsTest => "the TPM has to test itself first",
-        TpmRcBase::Asymmetric | TpmRcBase::Hash | TpmRcBase::Scheme | TpmRcBase::Type => {
-            "the TPM does not support the algorithm"
-        }
+        TpmRcBase::Asymmetric
+        | TpmRcBase::Curve
+        | TpmRcBase::Hash
+        | TpmRcBase::Mode
+        | TpmRcBase::Scheme
+        | TpmRcBase::Symmetric
+        | TpmRcBase::Type => "the TPM does not support the algorithm",
         TpmRcBase::Attributes => "the attributes don't fit",
         TpmRcBase::Value => "a value is out of range or does not fit",
         TpmRcBase::Hierarchy => "the hierarchy is switched off",

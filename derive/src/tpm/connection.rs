@@ -8,7 +8,7 @@ use std::fmt;
 use std::io;
 use std::time::Instant;
 
-use super::{Name, ResponseCode};
+use super::{LoadedRoot, Name, ResponseCode, StorageAlgorithm, StorageKey};
 use crate::derivation::IdentityKey;
 use crate::identity::IdentityDigest;
 
@@ -46,27 +46,71 @@ pub trait Connection: Sized {
     /// before anybody can open or close this place.
     fn is_stuck(&self) -> bool;
 
-    /// TPM2_CreatePrimary with the root template and the empty password.
+    /// TPM2_CreatePrimary with the template of a storage key and the empty
+    /// password.
+    ///
+    /// # Errors
+    ///
+    /// [`Failed`], also if something may have been loaded that can't be named.
+    fn create_storage_key(
+        &mut self,
+        algorithm: StorageAlgorithm,
+        until: Instant,
+    ) -> Result<Object, Failed>;
+
+    /// TPM2_StartAuthSession of an HMAC session with AES-128-CFB, salted to that
+    /// object, a storage key. From then on it authorises and protects
+    /// `create_primary`, `hmac` and what takes the latter's place. Gives the
+    /// session.
+    ///
+    /// # Errors
+    ///
+    /// [`Failed`], also if something may have been started that can't be named.
+    fn protect(&mut self, object: u32, key: &StorageKey, until: Instant) -> Result<u32, Failed>;
+
+    /// TPM2_CreatePrimary with the root template and the empty password, or in
+    /// the session of `protect`.
     ///
     /// # Errors
     ///
     /// [`Failed`], also if something may have been loaded that can't be named.
     fn create_primary(&mut self, until: Instant) -> Result<Created, Failed>;
 
-    /// TPM2_HMAC with SHA-256 and the empty password.
+    /// TPM2_HMAC with SHA-256 and the empty password, or in the session of
+    /// `protect`, and then digest and answer are encrypted.
     ///
     /// # Errors
     ///
     /// [`Failed`].
     fn hmac(
         &mut self,
-        object: u32,
+        root: &LoadedRoot,
+        digest: &IdentityDigest,
+        until: Instant,
+    ) -> Result<IdentityKey, Failed>;
+
+    /// TPM2_HMAC_Start with SHA-256, in the session of `protect`: the sequence.
+    ///
+    /// # Errors
+    ///
+    /// [`Failed`], also if something may have been loaded that can't be named.
+    fn hmac_start(&mut self, root: &LoadedRoot, until: Instant) -> Result<u32, Failed>;
+
+    /// TPM2_SequenceComplete in the session of `protect`, digest and answer
+    /// encrypted. It ends the sequence, if it succeeds.
+    ///
+    /// # Errors
+    ///
+    /// [`Failed`].
+    fn sequence_complete(
+        &mut self,
+        sequence: u32,
         digest: &IdentityDigest,
         until: Instant,
     ) -> Result<IdentityKey, Failed>;
 
     /// TPM2_Sign with the HMAC scheme and SHA-256, a null ticket and the empty
-    /// password.
+    /// password. What it answers can't be encrypted.
     ///
     /// # Errors
     ///
@@ -78,7 +122,8 @@ pub trait Connection: Sized {
         until: Instant,
     ) -> Result<IdentityKey, Failed>;
 
-    /// TPM2_FlushContext.
+    /// TPM2_FlushContext of an object, or of a session, which then protects no
+    /// more.
     ///
     /// # Errors
     ///
@@ -92,13 +137,19 @@ pub trait Connection: Sized {
     /// [`Failed`].
     fn transient_handles(&mut self, until: Instant) -> Result<Vec<u32>, Failed>;
 
-    /// TPM2_ReadPublic of one of those handles: the object, if it could be a
-    /// root key.
+    /// TPM2_GetCapability: the handles of sessions that are loaded, at most 64.
     ///
     /// # Errors
     ///
     /// [`Failed`].
-    fn read_public(&mut self, handle: u32, until: Instant) -> Result<Option<Found>, Failed>;
+    fn session_handles(&mut self, until: Instant) -> Result<Vec<u32>, Failed>;
+
+    /// TPM2_ReadPublic of an object.
+    ///
+    /// # Errors
+    ///
+    /// [`Failed`].
+    fn read_public(&mut self, handle: u32, until: Instant) -> Result<Object, Failed>;
 }
 
 /// What TPM2_CreatePrimary made.
@@ -107,7 +158,22 @@ pub struct Created {
     /// The object, which is loaded.
     pub object: u32,
     /// Its Name, or what shows that it is no root key.
-    pub root: Result<Name, String>,
+    pub root: Result<Name, Unfit>,
+}
+
+/// Why what TPM2_CreatePrimary made is not used.
+#[derive(Debug)]
+pub enum Unfit {
+    /// It is no root key.
+    Other(String),
+    /// As [`Failed::Forged`].
+    Forged,
+}
+
+impl From<&str> for Unfit {
+    fn from(what: &str) -> Self {
+        Self::Other(what.into())
+    }
 }
 
 impl Created {
@@ -125,13 +191,14 @@ impl Created {
     }
 }
 
-/// An object that could be a root key.
+/// An object that is in the TPM.
 #[derive(Debug)]
-pub struct Found {
+pub struct Object {
     /// The object.
     pub object: u32,
-    /// Its Name.
-    pub name: Name,
+    /// Its public area, a marshalled TPMT_PUBLIC; nothing if it is of a kind that
+    /// is not known.
+    pub public_area: Vec<u8>,
 }
 
 /// Why a command has no result.
@@ -145,4 +212,7 @@ pub enum Failed {
     Response(ResponseCode),
     /// The TPM answered, but not what was asked.
     Malformed(String),
+    /// Somebody answered who does not have the storage key, or the answer was
+    /// changed on its way.
+    Forged,
 }

@@ -35,9 +35,9 @@ impl<C: Connection> RootKey<'_, Session<C>> {
     ///
     /// A [`TpmError`] of TPM2_HMAC.
     pub fn probe_hmac(&mut self) -> Result<Option<Probe>, TpmError> {
-        let object = self.object();
+        let root = self.loaded.as_ref().expect("loaded until flushed");
         let hmac = self.tpm.ask(Command::Hmac, |connection, until| {
-            connection.hmac(object, &IdentityDigest::of_nobody(), until)
+            connection.hmac(root, &IdentityDigest::of_nobody(), until)
         });
         implemented(hmac)
     }
@@ -48,15 +48,11 @@ impl<C: Connection> RootKey<'_, Session<C>> {
     ///
     /// A [`TpmError`] of TPM2_Sign.
     pub fn probe_sign(&mut self) -> Result<Option<Probe>, TpmError> {
-        let object = self.object();
+        let root = self.loaded.as_ref().expect("loaded until flushed");
         let signature = self.tpm.ask(Command::Sign, |connection, until| {
-            connection.sign(object, &IdentityDigest::of_nobody(), until)
+            connection.sign(root.object, &IdentityDigest::of_nobody(), until)
         });
         implemented(signature)
-    }
-
-    fn object(&self) -> u32 {
-        self.loaded.as_ref().expect("loaded until flushed").object
     }
 }
 

@@ -5,15 +5,21 @@ use std::fmt;
 use std::io;
 use std::time::Duration;
 
-use super::ResponseCode;
+use super::{Name, ResponseCode};
 
 /// A TPM command that a derivation sends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Command {
     /// TPM2_CreatePrimary, Part 3 section 24.1.
     CreatePrimary,
+    /// TPM2_StartAuthSession, Part 3 section 11.1.
+    StartAuthSession,
     /// TPM2_HMAC, Part 3 section 15.5.
     Hmac,
+    /// TPM2_HMAC_Start, Part 3 section 17.2.
+    HmacStart,
+    /// TPM2_SequenceComplete, Part 3 section 17.5.
+    SequenceComplete,
     /// TPM2_Sign, Part 3 section 20.2.
     Sign,
     /// TPM2_FlushContext, Part 3 section 28.4.
@@ -29,7 +35,10 @@ impl Command {
     pub fn name(self) -> &'static str {
         match self {
             Self::CreatePrimary => "TPM2_CreatePrimary",
+            Self::StartAuthSession => "TPM2_StartAuthSession",
             Self::Hmac => "TPM2_HMAC",
+            Self::HmacStart => "TPM2_HMAC_Start",
+            Self::SequenceComplete => "TPM2_SequenceComplete",
             Self::Sign => "TPM2_Sign",
             Self::FlushContext => "TPM2_FlushContext",
             Self::GetCapability => "TPM2_GetCapability",
@@ -41,7 +50,9 @@ impl Command {
     pub(super) fn handle(self, number: u8) -> Option<&'static str> {
         match (self, number) {
             (Self::CreatePrimary, 1) => Some("primaryHandle, the owner hierarchy"),
-            (Self::Hmac, 1) => Some("handle, the root key"),
+            (Self::StartAuthSession, 1) => Some("tpmKey, the storage key"),
+            (Self::Hmac | Self::HmacStart, 1) => Some("handle, the root key"),
+            (Self::SequenceComplete, 1) => Some("sequenceHandle"),
             (Self::Sign, 1) => Some("keyHandle, the root key"),
             (Self::ReadPublic, 1) => Some("objectHandle"),
             _ => None,
@@ -52,7 +63,16 @@ impl Command {
     pub(super) fn parameter(self, number: u8) -> Option<&'static str> {
         let names: &[&str] = match self {
             Self::CreatePrimary => &["inSensitive", "inPublic", "outsideInfo", "creationPCR"],
+            Self::StartAuthSession => &[
+                "nonceCaller",
+                "encryptedSalt",
+                "sessionType",
+                "symmetric",
+                "authHash",
+            ],
             Self::Hmac => &["buffer", "hashAlg"],
+            Self::HmacStart => &["auth", "hashAlg"],
+            Self::SequenceComplete => &["buffer", "hierarchy"],
             Self::Sign => &["digest", "inScheme", "validation"],
             Self::FlushContext => &["flushHandle"],
             Self::GetCapability => &["capability", "property", "propertyCount"],
@@ -65,7 +85,7 @@ impl Command {
     pub(super) fn session(self, number: u8) -> Option<&'static str> {
         match (self, number) {
             (Self::CreatePrimary, 1) => Some("the owner's authorization"),
-            (Self::Hmac | Self::Sign, 1) => Some("the root key's authorization"),
+            (Self::Hmac | Self::HmacStart | Self::Sign, 1) => Some("the root key's authorization"),
             _ => None,
         }
     }
@@ -86,6 +106,8 @@ pub enum Cause {
     OwnerAuth,
     /// It may work later: busy, locked out, not answering, just reset.
     Busy,
+    /// It is not the TPM, or not with the owner seed, that is known.
+    OtherSeed,
     /// Anything else.
     Other,
 }
@@ -133,6 +155,34 @@ pub enum TpmError {
         /// What came back.
         code: ResponseCode,
     },
+    /// The root key is another than the one that is known.
+    OtherRoot {
+        /// The Name that is known.
+        enrolled: Name,
+        /// The one that was found.
+        found: Name,
+    },
+    /// The storage key is another than the one that is known.
+    OtherStorageKey {
+        /// The Name that is known.
+        enrolled: Name,
+        /// The one that was found.
+        found: Name,
+    },
+    /// The conversation can't be encrypted with this TPM.
+    NotEncrypted {
+        /// What it lacks.
+        lacks: &'static str,
+        /// What was sent.
+        command: Command,
+        /// What came back.
+        code: ResponseCode,
+    },
+    /// Who answered does not have the storage key, or somebody changed the answer.
+    Forged {
+        /// What was sent.
+        command: Command,
+    },
     /// What came back is no TPM 2.0 response to the command.
     Malformed {
         /// What was sent.
@@ -158,7 +208,11 @@ impl TpmError {
                 Cause::Busy
             }
             Self::Response { code, .. } => code.cause(),
-            Self::Lock(_) | Self::Malformed { .. } => Cause::Other,
+            Self::OtherRoot { .. } | Self::OtherStorageKey { .. } => Cause::OtherSeed,
+            Self::Lock(_)
+            | Self::Malformed { .. }
+            | Self::NotEncrypted { .. }
+            | Self::Forged { .. } => Cause::Other,
         }
     }
 
@@ -181,6 +235,22 @@ impl TpmError {
             }
             Self::Response { code, .. } => code.hint(),
             Self::Malformed { .. } => "make sure that a TPM 2.0 is at the other end",
+            Self::OtherRoot { .. } => {
+                "the TPM's owner hierarchy was cleared, or this is another machine; tdk enroll \
+                 --force makes it the known one, and the keys of the old one are gone"
+            }
+            Self::OtherStorageKey { .. } => {
+                "the TPM's owner hierarchy was cleared, this is another machine, or somebody \
+                 answers in the TPM's place; tdk enroll --force makes it the known one"
+            }
+            Self::NotEncrypted { .. } => {
+                "bus = \"plain\" in /etc/tdk/config.toml does without, where nobody can listen \
+                 between processor and TPM; look for a firmware update"
+            }
+            Self::Forged { .. } => {
+                "make sure that nobody is between processor and TPM; if the TPM was reset \
+                 meanwhile, ask again"
+            }
         }
     }
 }
@@ -210,6 +280,27 @@ impl fmt::Display for TpmError {
             Self::Response { command, code } => {
                 write!(f, "{command}: {}", code.describe(*command))
             }
+            Self::OtherRoot { enrolled, found } => write!(
+                f,
+                "the TPM's root key is {found}, and not the known {enrolled}"
+            ),
+            Self::OtherStorageKey { enrolled, found } => write!(
+                f,
+                "the TPM's storage key is {found}, and not the known {enrolled}"
+            ),
+            Self::NotEncrypted {
+                lacks,
+                command,
+                code,
+            } => write!(
+                f,
+                "the conversation with this TPM can't be encrypted, it lacks {lacks}: {command}: {}",
+                code.describe(*command)
+            ),
+            Self::Forged { command } => write!(
+                f,
+                "{command}: the answer is not from the TPM with the storage key, or was changed"
+            ),
             Self::Malformed { command, what } => {
                 write!(f, "{command}: the answer is no TPM 2.0 response: {what}")
             }

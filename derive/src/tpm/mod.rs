@@ -7,6 +7,7 @@
 //! is for tests that need none.
 
 use std::fmt;
+use std::str::FromStr;
 
 use crate::derivation::IdentityKey;
 use crate::identity::IdentityDigest;
@@ -20,18 +21,22 @@ mod fake;
 mod patience;
 mod root;
 mod session;
+mod storage_key;
 mod tcti;
+mod trust;
 mod turn;
 
 pub use code::ResponseCode;
-pub use connection::{Connection, Created, Failed, Found, Place};
+pub use connection::{Connection, Created, Failed, Object, Place};
 pub use diagnosis::Probe;
 pub use direct::{Direct, Properties, Wire};
 pub use error::{Cause, Command, TpmError};
 pub use fake::Fake;
 pub use patience::Patience;
 pub use session::Session;
+pub use storage_key::{PERSISTENT_STORAGE_KEY, StorageAlgorithm, StorageKey};
 pub use tcti::{Tcti, TctiError};
+pub use trust::{Bus, Trust};
 
 /// What a derivation needs of a TPM: section 1 and 3 of `docs/derivation.md`.
 ///
@@ -85,6 +90,13 @@ impl<T: Tpm + ?Sized> Tpm for Box<T> {
 pub struct LoadedRoot {
     object: u32,
     name: Name,
+}
+
+impl LoadedRoot {
+    /// What the connection calls it.
+    pub fn object(&self) -> u32 {
+        self.object
+    }
 }
 
 /// A root key for as long as it is needed: made at the start, flushed at the
@@ -167,6 +179,39 @@ impl Name {
     }
 }
 
+/// From hexadecimal, as it is displayed.
+impl FromStr for Name {
+    type Err = NameError;
+
+    fn from_str(text: &str) -> Result<Self, NameError> {
+        let mut name = [0; Self::SIZE];
+        if text.len() != 2 * Self::SIZE || !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+            return Err(NameError);
+        }
+        for (index, byte) in name.iter_mut().enumerate() {
+            let digits = &text[2 * index..2 * index + 2];
+            *byte = u8::from_str_radix(digits, 16).map_err(|_| NameError)?;
+        }
+        if name[..2] == [0x00, 0x0B] {
+            Ok(Self(name))
+        } else {
+            Err(NameError)
+        }
+    }
+}
+
+/// A text that is no Name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NameError;
+
+impl fmt::Display for NameError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "a Name is 000b and 64 more hexadecimal digits")
+    }
+}
+
+impl std::error::Error for NameError {}
+
 /// In hexadecimal.
 impl fmt::Display for Name {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -177,5 +222,28 @@ impl fmt::Display for Name {
 impl fmt::Debug for Name {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Name({self})")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_in_hexadecimal() {
+        let text = format!("000b{}", "0f".repeat(32));
+        assert_eq!(text.parse::<Name>().unwrap().to_string(), text);
+        let upper = text.to_uppercase();
+        assert_eq!(upper.parse::<Name>().unwrap().to_string(), text);
+        for other in [
+            "",
+            &text[2..],
+            &text.replace("0f", "+f"),
+            &text.replace("000b", "000c"),
+            &format!("{text}0"),
+            &format!(" {}", &text[1..]),
+        ] {
+            assert_eq!(other.parse::<Name>(), Err(NameError), "{other}");
+        }
     }
 }

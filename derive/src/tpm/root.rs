@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! What a root key is: section 1 of `docs/derivation.md`.
 
-use sha2::{Digest, Sha256};
 use tpm2_protocol::data::{
     Tpm2bDigest, TpmAlgId, TpmaObject, TpmsKeyedhashParms, TpmsSchemeHash, TpmtKeyedhashScheme,
     TpmtPublic, TpmuKeyedhashScheme, TpmuPublicId, TpmuPublicParms,
@@ -55,15 +54,14 @@ impl Name {
             [0, 32, unique @ ..] if unique.len() == 32 => {}
             _ => return None,
         }
-        let mut name = [0; Self::SIZE];
-        name[..2].copy_from_slice(&TpmAlgId::Sha256.value().to_be_bytes());
-        name[2..].copy_from_slice(&Sha256::digest(public_area));
-        Some(Self(name))
+        Some(Self::of(public_area))
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use sha2::{Digest, Sha256};
+
     use super::*;
 
     fn public_area(unique: &[u8]) -> Vec<u8> {

@@ -7,10 +7,13 @@ use std::io;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::connection::{Connection, Created, Failed, Found, Place};
+use super::connection::{Connection, Created, Failed, Object, Place, Unfit};
 use super::patience::Deadline;
-use super::turn::Turn;
-use super::{Command, LoadedRoot, Name, Patience, Tpm, TpmError};
+use super::turn::{Noted, Turn};
+use super::{
+    Bus, Command, LoadedRoot, Name, PERSISTENT_STORAGE_KEY, Patience, StorageAlgorithm, StorageKey,
+    Tpm, TpmError, Trust,
+};
 use crate::derivation::IdentityKey;
 use crate::identity::IdentityDigest;
 
@@ -21,10 +24,19 @@ use crate::identity::IdentityDigest;
 /// (TPM_RC_RETRY and its like) are sent again in that time.
 pub struct Session<C: Connection> {
     place: C::Place,
+    trust: Trust,
     deadline: Deadline,
     connection: Option<C>,
+    /// What is loaded besides the root key.
+    loaded: Noted,
+    /// What others had loaded before: objects, sessions.
+    others: Option<(Vec<u32>, Vec<u32>)>,
+    /// The Name of the storage key that the last conversation was salted to.
+    storage_key: Option<Name>,
     commands: u32,
     stuck: bool,
+    /// What others left has been flushed, to have a slot.
+    has_swept: bool,
     // Last, so that the next in line finds the connection closed.
     turn: Option<Turn>,
 }
@@ -45,15 +57,20 @@ impl<C: Connection> Session<C> {
     ///
     /// [`TpmError::TurnLimit`] and [`TpmError::Lock`] for the turn,
     /// [`TpmError::Open`] for the connection.
-    pub fn open(place: &C::Place, patience: &Patience) -> Result<Self, TpmError> {
+    pub fn open(place: &C::Place, patience: &Patience, trust: &Trust) -> Result<Self, TpmError> {
         let turn = Turn::take(&place.chip(), patience.turn)?;
         let deadline = Deadline::start(patience.hold);
         let mut session = Self {
             place: place.clone(),
+            trust: *trust,
             deadline,
             connection: None,
+            loaded: Noted::default(),
+            others: None,
+            storage_key: None,
             commands: 0,
             stuck: false,
+            has_swept: false,
             turn,
         };
         session.connect(deadline.for_work())?;
@@ -70,6 +87,11 @@ impl<C: Connection> Session<C> {
     /// closed before the TPM has answered.
     pub fn is_stuck(&self) -> bool {
         self.stuck
+    }
+
+    /// The Name of the storage key that the conversation was last protected by.
+    pub fn storage_key(&self) -> Option<Name> {
+        self.storage_key
     }
 
     fn connect(&mut self, until: Instant) -> Result<(), TpmError> {
@@ -117,7 +139,6 @@ impl<C: Connection> Session<C> {
         send: impl Fn(&mut C) -> Result<T, Failed>,
     ) -> Result<T, TpmError> {
         let mut pause = Duration::from_millis(1);
-        let mut swept = false;
         loop {
             let Some(connection) = &mut self.connection else {
                 return Err(TpmError::Closed { command });
@@ -127,19 +148,17 @@ impl<C: Connection> Session<C> {
                 Ok(result) => return Ok(result),
                 Err(Failed::Response(code)) => code,
                 Err(Failed::Malformed(what)) => return Err(malformed(command, what)),
+                Err(Failed::Forged) => return Err(TpmError::Forged { command }),
                 Err(Failed::Connection(error)) => {
                     self.stuck |= connection.is_stuck();
                     self.connection = None;
                     return Err(self.broken(command, error));
                 }
             };
-            if let Some(name) = self.remembered()
-                && code.is_out_of_slots()
-                && self.place.keeps_objects()
-                && !swept
-            {
-                swept = true;
-                self.sweep(name, until)?;
+            let may_sweep = self.turn.is_some() && self.place.keeps_objects() && !self.has_swept;
+            if code.is_out_of_slots() && may_sweep {
+                self.has_swept = true;
+                self.sweep_left(until)?;
                 continue;
             }
             let again = code.is_retry() || code.is_out_of_slots();
@@ -161,8 +180,11 @@ impl<C: Connection> Session<C> {
         if !self.place.keeps_objects() {
             return Ok(Vec::new());
         }
-        let roots = self.loaded_roots(self.deadline.for_work())?;
-        Ok(roots.into_iter().map(|found| found.object).collect())
+        let objects = self.loaded_objects(self.deadline.for_work())?;
+        let roots = objects
+            .into_iter()
+            .filter(|object| Name::of_root(&object.public_area).is_some());
+        Ok(roots.map(|root| root.object).collect())
     }
 
     fn flush_context(&mut self, object: u32, until: Instant) -> Result<(), TpmError> {
@@ -175,42 +197,87 @@ impl<C: Connection> Session<C> {
     /// that broke, or by a process that was killed. The turn makes sure that
     /// nobody else has one loaded, the Name that it is not another's key.
     fn sweep(&mut self, name: Name, until: Instant) -> Result<(), TpmError> {
-        for found in self.loaded_roots(until)? {
-            if found.name == name {
-                self.flush_context(found.object, until)?;
+        for object in self.loaded_objects(until)? {
+            if Name::of_root(&object.public_area) == Some(name) {
+                self.flush_context(object.object, until)?;
             }
         }
         Ok(())
     }
 
-    /// The objects that are loaded and could be root keys.
-    fn loaded_roots(&mut self, until: Instant) -> Result<Vec<Found>, TpmError> {
-        let handles = self.run(Command::GetCapability, until, |connection| {
-            connection.transient_handles(until)
-        })?;
-        let mut roots = Vec::new();
-        for handle in handles {
-            match self.run(Command::ReadPublic, until, |connection| {
-                connection.read_public(handle, until)
-            }) {
-                Ok(found) => roots.extend(found),
-                Err(error) if self.connection.is_none() => return Err(error),
-                // It is not there any more, or is of a kind that is not known.
-                Err(_) => {}
-            }
+    /// Flushes the storage key and the session that whoever had the turn before
+    /// has noted, if they are still there.
+    fn sweep_noted(&mut self, until: Instant) -> Result<(), TpmError> {
+        let noted = self.turn.as_ref().map(Turn::noted).unwrap_or_default();
+        if let Some(handle) = noted.storage_key
+            && let Some(object) = self.read_public(handle, until)?
+            && StorageKey::of(&object.public_area).is_some()
+        {
+            self.flush_context(object.object, until)?;
         }
-        Ok(roots)
+        if let Some(session) = noted.session
+            && self.session_handles(until)?.contains(&session)
+        {
+            self.flush_context(session, until)?;
+        }
+        if let Some(turn) = &self.turn {
+            turn.note(Noted::default());
+        }
+        Ok(())
+    }
+
+    /// Flushes everything that a process has left which had the turn before, as far
+    /// as it can be known.
+    fn sweep_left(&mut self, until: Instant) -> Result<(), TpmError> {
+        // Not what this process has loaded itself.
+        if self.loaded == Noted::default() {
+            self.sweep_noted(until)?;
+        }
+        match self.remembered() {
+            Some(name) => self.sweep(name, until),
+            None => Ok(()),
+        }
+    }
+
+    /// The objects that are loaded, but for sequences and the like.
+    fn loaded_objects(&mut self, until: Instant) -> Result<Vec<Object>, TpmError> {
+        let mut objects = Vec::new();
+        for handle in self.transient_handles(until)? {
+            objects.extend(self.read_public(handle, until)?);
+        }
+        Ok(objects)
+    }
+
+    fn transient_handles(&mut self, until: Instant) -> Result<Vec<u32>, TpmError> {
+        self.run(Command::GetCapability, until, |connection| {
+            connection.transient_handles(until)
+        })
+    }
+
+    fn session_handles(&mut self, until: Instant) -> Result<Vec<u32>, TpmError> {
+        self.run(Command::GetCapability, until, |connection| {
+            connection.session_handles(until)
+        })
+    }
+
+    /// TPM2_ReadPublic; nothing if the object is not there, or is of a kind that is
+    /// not known.
+    fn read_public(&mut self, handle: u32, until: Instant) -> Result<Option<Object>, TpmError> {
+        match self.run(Command::ReadPublic, until, |connection| {
+            connection.read_public(handle, until)
+        }) {
+            Ok(object) => Ok(Some(object)),
+            Err(error) if self.connection.is_none() => Err(error),
+            Err(_) => Ok(None),
+        }
     }
 
     /// Frees what whoever had the turn before was not given the time to free.
     fn sweep_after_others(&mut self) {
         let unclean = self.turn.as_ref().is_some_and(Turn::is_unclean);
-        if let Some(name) = self.remembered()
-            && unclean
-            && self.place.keeps_objects()
-        {
+        if unclean && self.place.keeps_objects() {
             // Should it fail, it is tried again when slots run out.
-            let _ = self.sweep(name, self.deadline.for_work());
+            let _ = self.sweep_left(self.deadline.for_work());
             if self.connection.is_none() {
                 let _ = self.connect(self.deadline.for_work());
             }
@@ -232,6 +299,7 @@ impl<C: Connection> Session<C> {
     /// After a connection broke: leaves no root key behind.
     fn recover(&mut self, name: Option<Name>) -> Result<(), TpmError> {
         if !self.place.keeps_objects() {
+            self.note(Noted::default());
             return Ok(());
         }
         if self.stuck {
@@ -251,6 +319,7 @@ impl<C: Connection> Session<C> {
 
     fn reconnect_and_sweep(&mut self, name: Option<Name>, until: Instant) -> Result<(), TpmError> {
         self.connect(until)?;
+        self.sweep_conversation(until)?;
         let name = match name.or_else(|| self.remembered()) {
             Some(name) => name,
             // One more root key tells the Name, and is swept with the rest.
@@ -259,12 +328,158 @@ impl<C: Connection> Session<C> {
         self.sweep(name, until)
     }
 
+    /// Flushes what the conversation over the connection that broke had loaded
+    /// besides root keys: what was not there before.
+    fn sweep_conversation(&mut self, until: Instant) -> Result<(), TpmError> {
+        let Some((objects, sessions)) = self.others.clone() else {
+            return Ok(());
+        };
+        for object in self.loaded_objects(until)? {
+            if !objects.contains(&object.object) && StorageKey::of(&object.public_area).is_some() {
+                self.flush_context(object.object, until)?;
+            }
+        }
+        for session in self.session_handles(until)? {
+            if !sessions.contains(&session) {
+                self.flush_context(session, until)?;
+            }
+        }
+        self.note(Noted::default());
+        Ok(())
+    }
+
+    /// Notes what is loaded besides the root key, for those who come after too.
+    fn note(&mut self, loaded: Noted) {
+        self.loaded = loaded;
+        if let Some(turn) = &self.turn {
+            turn.note(loaded);
+        }
+    }
+
+    /// Begins to protect what follows, unless it is not to be: starts a session
+    /// that is salted to the storage key.
+    fn converse(&mut self, until: Instant) -> Result<(), TpmError> {
+        if self.trust.bus == Bus::Plain {
+            return Ok(());
+        }
+        let kept = self.kept_storage_key(until)?;
+        if self.place.keeps_objects() {
+            self.others = Some((self.transient_handles(until)?, self.session_handles(until)?));
+        }
+        let (object, key) = match kept {
+            Some(kept) => kept,
+            None => self.made_storage_key(until)?,
+        };
+        let command = Command::StartAuthSession;
+        let started = self.run(command, until, |connection| {
+            connection.protect(object, &key, until)
+        });
+        if let Ok(session) = started {
+            self.storage_key = Some(key.name());
+            self.note(Noted {
+                session: Some(session),
+                ..self.loaded
+            });
+        }
+        // Its slot is needed, and it is not.
+        let flushed = match self.loaded.storage_key {
+            Some(object) if self.connection.is_some() => self.flush_context(object, until),
+            _ => Ok(()),
+        };
+        if flushed.is_ok() {
+            self.note(Noted {
+                storage_key: None,
+                ..self.loaded
+            });
+        }
+        match started {
+            Ok(_) => flushed,
+            Err(TpmError::Response { command, code })
+                if code.is_unimplemented() || code.is_unknown_algorithm() =>
+            {
+                Err(TpmError::NotEncrypted {
+                    lacks: "HMAC sessions with SHA-256 and AES-128-CFB",
+                    command,
+                    code,
+                })
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The storage key that is kept in the TPM, if it is one by the TCG's templates
+    /// and the known one.
+    fn kept_storage_key(&mut self, until: Instant) -> Result<Option<(u32, StorageKey)>, TpmError> {
+        match self.run(Command::ReadPublic, until, |connection| {
+            connection.read_public(PERSISTENT_STORAGE_KEY, until)
+        }) {
+            Ok(object) => Ok(StorageKey::of(&object.public_area)
+                .filter(|key| self.trust.check_srk(key.name()).is_ok())
+                .map(|key| (object.object, key))),
+            Err(TpmError::Response { code, .. }) if code.is_nothing_there() => Ok(None),
+            // It is of a kind that is not known.
+            Err(TpmError::Malformed { .. }) if self.connection.is_some() => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// A storage key that is made by the TCG's templates, if it is the known one.
+    fn made_storage_key(&mut self, until: Instant) -> Result<(u32, StorageKey), TpmError> {
+        let mut lacking = None;
+        for algorithm in StorageAlgorithm::ALL {
+            let command = Command::CreatePrimary;
+            match self.run(command, until, |connection| {
+                connection.create_storage_key(algorithm, until)
+            }) {
+                Ok(object) => {
+                    self.note(Noted {
+                        storage_key: Some(object.object),
+                        ..self.loaded
+                    });
+                    let what = "the TPM made another object than it was asked for";
+                    let key = StorageKey::of(&object.public_area)
+                        .ok_or_else(|| malformed(command, what.into()))?;
+                    self.trust.check_srk(key.name())?;
+                    return Ok((object.object, key));
+                }
+                Err(TpmError::Response { command, code }) if code.is_unknown_algorithm() => {
+                    lacking = Some(TpmError::NotEncrypted {
+                        lacks: "storage keys of ECC (P-256) and RSA (2048 bits) with AES-128-CFB",
+                        command,
+                        code,
+                    });
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Err(lacking.expect("there are algorithms"))
+    }
+
+    /// Flushes what the conversation has loaded besides the root key.
+    fn end_conversation(&mut self, until: Instant) -> Result<(), TpmError> {
+        let Noted {
+            storage_key,
+            session,
+        } = self.loaded;
+        for handle in [storage_key, session].into_iter().flatten() {
+            self.flush_context(handle, until)?;
+        }
+        self.note(Noted::default());
+        Ok(())
+    }
+
     fn flushed(&mut self, root: &LoadedRoot) -> Result<(), TpmError> {
         if self.connection.is_none() {
             return self.recover(Some(root.name));
         }
         let until = self.deadline.for_flush();
-        match self.flush_context(root.object, until) {
+        let flushed = self.flush_context(root.object, until);
+        // The session as well, if there is still somebody to flush it.
+        let ended = match &self.connection {
+            Some(_) => self.end_conversation(until),
+            None => Ok(()),
+        };
+        match flushed.and(ended) {
             Err(error) if self.connection.is_none() => {
                 self.recover(Some(root.name)).map_err(|_| error)
             }
@@ -279,11 +494,45 @@ impl<C: Connection> Session<C> {
         })?;
         match root {
             Ok(name) => Ok(LoadedRoot { object, name }),
-            Err(what) => {
+            Err(unfit) => {
                 let _ = self.flush_context(object, self.deadline.for_cleanup());
-                Err(malformed(command, what))
+                Err(match unfit {
+                    Unfit::Other(what) => malformed(command, what),
+                    Unfit::Forged => TpmError::Forged { command },
+                })
             }
         }
+    }
+}
+
+impl<C: Connection> Session<C> {
+    /// What TPM2_HMAC gives, on a TPM that lacks it. What TPM2_Sign answers can't be
+    /// encrypted.
+    fn hmac_by_sequence(
+        &mut self,
+        root: &LoadedRoot,
+        digest: &IdentityDigest,
+    ) -> Result<IdentityKey, TpmError> {
+        let started = self.ask(Command::HmacStart, |connection, until| {
+            connection.hmac_start(root, until)
+        });
+        let sequence = match started {
+            Err(TpmError::Response { command, code }) if code.is_unimplemented() => {
+                return Err(TpmError::NotEncrypted {
+                    lacks: "both TPM2_HMAC and TPM2_HMAC_Start",
+                    command,
+                    code,
+                });
+            }
+            other => other?,
+        };
+        let completed = self.ask(Command::SequenceComplete, |connection, until| {
+            connection.sequence_complete(sequence, digest, until)
+        });
+        if completed.is_err() && self.connection.is_some() {
+            let _ = self.flush_context(sequence, self.deadline.for_flush());
+        }
+        completed
     }
 }
 
@@ -294,24 +543,30 @@ pub(super) fn malformed(command: Command, what: String) -> TpmError {
 impl<C: Connection> Tpm for Session<C> {
     fn create_root(&mut self) -> Result<LoadedRoot, TpmError> {
         self.mark_loaded(true);
-        let result = self.created_root(self.deadline.for_work());
-        match &result {
-            Ok(root) => {
-                if let Some(turn) = &self.turn {
-                    turn.remember(root.name);
-                }
-            }
-            Err(_) if self.connection.is_none() => {
+        let until = self.deadline.for_work();
+        let result = self.converse(until).and_then(|()| self.created_root(until));
+        if let Err(error) = &result {
+            let clean = if self.connection.is_none() {
                 // The first error tells more than one of the attempt to clean up.
-                if self.recover(None).is_ok() {
-                    self.mark_loaded(false);
-                }
+                self.recover(None).is_ok()
+            } else {
+                // It answered, perhaps with something that was flushed if it could be.
+                let ended = self.end_conversation(self.deadline.for_cleanup()).is_ok();
+                ended && matches!(error, TpmError::Response { .. })
+            };
+            if clean {
+                self.mark_loaded(false);
             }
-            Err(TpmError::Response { .. }) => self.mark_loaded(false),
-            // It answered, with something that was flushed if it could be.
-            Err(_) => {}
         }
-        result
+        let root = result?;
+        if let Some(turn) = &self.turn {
+            turn.remember(root.name);
+        }
+        if let Err(error) = self.trust.check_root(root.name) {
+            let _ = self.flush(root);
+            return Err(error);
+        }
+        Ok(root)
     }
 
     fn hmac(
@@ -319,15 +574,18 @@ impl<C: Connection> Tpm for Session<C> {
         root: &LoadedRoot,
         digest: &IdentityDigest,
     ) -> Result<IdentityKey, TpmError> {
-        let object = root.object;
         let hmac = self.ask(Command::Hmac, |connection, until| {
-            connection.hmac(object, digest, until)
+            connection.hmac(root, digest, until)
         });
         match hmac {
-            Err(TpmError::Response { code, .. }) if code.is_unimplemented() => self
-                .ask(Command::Sign, |connection, until| {
-                    connection.sign(object, digest, until)
-                }),
+            Err(TpmError::Response { code, .. }) if code.is_unimplemented() => {
+                match self.trust.bus {
+                    Bus::Plain => self.ask(Command::Sign, |connection, until| {
+                        connection.sign(root.object, digest, until)
+                    }),
+                    Bus::Encrypted => self.hmac_by_sequence(root, digest),
+                }
+            }
             result => result,
         }
     }

@@ -7,9 +7,10 @@
 //! else can take it and keep others waiting. Processes of other users (they
 //! bring a software TPM of their own) go without.
 //!
-//! In the lock file stands the Name of the TPM's root key, and whether one may
-//! be loaded: so that the next in line knows of a root key that a killed process
-//! has left, and can tell it from keys of others.
+//! In the lock file stands the Name of the TPM's root key, whether one may be
+//! loaded, and the handles of a storage key and a session that may be: so that the
+//! next in line knows of what a killed process has left, and can tell it from what
+//! is others'.
 
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io;
@@ -31,6 +32,13 @@ const DIRECTORY: &str = "/run/tdk";
 /// The turn to talk to one TPM, given back when dropped.
 #[derive(Debug)]
 pub(super) struct Turn(File);
+
+/// What is loaded besides the root key.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Noted {
+    pub(super) storage_key: Option<u32>,
+    pub(super) session: Option<u32>,
+}
 
 impl Turn {
     /// Where the mark is: behind the Name.
@@ -69,6 +77,35 @@ impl Turn {
     /// Says whether a root key may be loaded from now on.
     pub(super) fn mark(&self, unclean: bool) {
         self.write(if unclean { b"!" } else { b"." }, Self::MARK);
+    }
+
+    /// The handles that the last one has noted: of a storage key, and of a
+    /// session.
+    pub(super) fn noted(&self) -> Noted {
+        let mut bytes = [0; 8];
+        match self.0.read_exact_at(&mut bytes, Self::MARK + 1) {
+            Ok(()) => {
+                let (storage_key, session) = bytes.split_at(4);
+                let handle = |bytes: &[u8]| {
+                    let handle = u32::from_be_bytes(bytes.try_into().ok()?);
+                    (handle != 0).then_some(handle)
+                };
+                Noted {
+                    storage_key: handle(storage_key),
+                    session: handle(session),
+                }
+            }
+            Err(_) => Noted::default(),
+        }
+    }
+
+    /// Leaves those handles for those who come after.
+    pub(super) fn note(&self, noted: Noted) {
+        if self.noted() != noted {
+            let handle = |handle: Option<u32>| handle.unwrap_or_default().to_be_bytes();
+            let bytes = [handle(noted.storage_key), handle(noted.session)].concat();
+            self.write(&bytes, Self::MARK + 1);
+        }
     }
 
     /// Without what is written here, a slot that a killed process left taken is
@@ -186,6 +223,29 @@ mod tests {
         assert_eq!(turn.remembered(), Some(Name([1; Name::SIZE])));
         turn.mark(false);
         assert!(!turn.is_unclean());
+    }
+
+    #[test]
+    fn handles_are_noted() {
+        let directory = tempfile::tempdir().unwrap();
+        let turn = Turn::wait(file(directory.path()), Duration::ZERO).unwrap();
+        assert_eq!(turn.noted(), Noted::default());
+        for noted in [
+            Noted {
+                storage_key: Some(0x8000_0001),
+                session: None,
+            },
+            Noted {
+                storage_key: None,
+                session: Some(0x0200_0000),
+            },
+            Noted::default(),
+        ] {
+            turn.note(noted);
+            assert_eq!(turn.noted(), noted);
+        }
+        assert!(!turn.is_unclean());
+        assert_eq!(turn.remembered(), None);
     }
 
     #[test]

@@ -20,6 +20,7 @@ mod base {
     pub(super) const INSUFFICIENT_RESPONSE: u32 = 19;
     pub(super) const NOT_SUPPORTED: u32 = 21;
     pub(super) const MEMORY: u32 = 23;
+    pub(super) const RSP_AUTH_FAILED: u32 = 27;
 }
 
 /// What it means that a command came back with a code other than 0.
@@ -68,6 +69,10 @@ fn error(code: Code) -> io::Error {
         (base::MEMORY, _) => (ErrorKind::OutOfMemory, "out of memory"),
         (base::MALFORMED_RESPONSE, _) => (ErrorKind::InvalidData, "it is malformed"),
         (base::INSUFFICIENT_RESPONSE, _) => (ErrorKind::InvalidData, "it is too short"),
+        (base::RSP_AUTH_FAILED, _) => (
+            ErrorKind::InvalidData,
+            "it is not from the TPM with the storage key, or was changed",
+        ),
         (base::INSUFFICIENT_BUFFER | base::INSUFFICIENT_CONTEXT, _) => {
             (ErrorKind::InvalidData, "it is too long")
         }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! Single commands by ESYS, the Enhanced System API, each with a time limit.
 
+use std::collections::HashMap;
 use std::ffi::CString;
 use std::io;
 use std::net::TcpStream;
@@ -10,16 +11,22 @@ use std::time::{Duration, Instant};
 
 use tpm_derived_keys::IdentityKey;
 use tpm_derived_keys::identity::IdentityDigest;
-use tpm_derived_keys::tpm::{Connection, Created, Failed, Found, Name, Place, Wire};
+use tpm_derived_keys::tpm::{
+    Connection, Created, Failed, LoadedRoot, Object, Place, StorageAlgorithm, StorageKey, Wire,
+};
 use tss_esapi::attributes::ObjectAttributesBuilder;
-use tss_esapi::constants::tss::{TPM2_RH_NULL, TPM2_ST_HASHCHECK};
+use tss_esapi::constants::tss::{
+    TPM2_LOADED_SESSION_FIRST, TPM2_RH_NULL, TPM2_ST_HASHCHECK, TPM2_TRANSIENT_FIRST,
+};
 use tss_esapi::interface_types::algorithm::{HashingAlgorithm, PublicAlgorithm};
 use tss_esapi::structures::{
     CapabilityData, Digest, HmacScheme, KeyedHashScheme, MaxBuffer, Public, PublicBuilder,
     PublicKeyedHashParameters, SignatureScheme,
 };
-use tss_esapi::traits::Marshall;
-use tss_esapi::tss2_esys::{TPM2B_DIGEST, TPM2B_PUBLIC, TPMT_SIG_SCHEME, TPMT_TK_HASHCHECK};
+use tss_esapi::traits::{Marshall, UnMarshall};
+use tss_esapi::tss2_esys::{
+    ESYS_TR, TPM2B_DIGEST, TPM2B_PUBLIC, TPMT_SIG_SCHEME, TPMT_TK_HASHCHECK,
+};
 use zeroize::{Zeroize, Zeroizing};
 
 use crate::TssTcti;
@@ -40,6 +47,10 @@ pub struct EsysThread {
     /// A command has been sent and not been answered.
     waiting: bool,
     until: Instant,
+    /// What ESYS calls the objects and sessions that have these handles.
+    known: HashMap<u32, ESYS_TR>,
+    /// What protects the conversation.
+    session: Option<u32>,
 }
 
 type Job = Box<dyn FnOnce(&mut Esys) + Send>;
@@ -75,6 +86,8 @@ impl EsysThread {
             is_device: false,
             waiting: false,
             until,
+            known: HashMap::new(),
+            session: None,
         };
         match is_open.recv_timeout(left(until)) {
             Ok(result) => Ok((this, result)),
@@ -108,6 +121,38 @@ impl EsysThread {
             })?;
         self.waiting = false;
         result.map_err(code::failed)
+    }
+}
+
+impl EsysThread {
+    /// What ESYS calls what has that handle. It reads the public area of an object
+    /// that it does not know (TPM2_ReadPublic).
+    fn known(&mut self, handle: u32, until: Instant) -> Result<ESYS_TR, Failed> {
+        if let Some(object) = self.known.get(&handle) {
+            return Ok(*object);
+        }
+        let object = self.ask(until, move |esys| esys.object(handle))?;
+        self.known.insert(handle, object);
+        Ok(object)
+    }
+
+    /// What ESYS calls the session that protects the conversation.
+    fn session(&self) -> Option<ESYS_TR> {
+        self.known.get(&self.session?).copied()
+    }
+
+    fn handles(&mut self, first: u32, until: Instant) -> Result<Vec<u32>, Failed> {
+        let data = self.ask(until, move |esys| {
+            Ok(CapabilityData::try_from(*esys.handles(first)?))
+        })?;
+        match data {
+            Ok(CapabilityData::Handles(handles)) => {
+                Ok(handles.iter().map(|&handle| handle.into()).collect())
+            }
+            _ => Err(Failed::Malformed(
+                "it is about another capability than asked for".into(),
+            )),
+        }
     }
 }
 
@@ -158,31 +203,92 @@ impl Connection for EsysThread {
         self.is_device && self.waiting
     }
 
+    fn create_storage_key(
+        &mut self,
+        algorithm: StorageAlgorithm,
+        until: Instant,
+    ) -> Result<Object, Failed> {
+        let template = Public::unmarshall(&algorithm.template())
+            .and_then(TPM2B_PUBLIC::try_from)
+            .map_err(ours)?;
+        let (object, handle, public_area) = self.ask(until, move |esys| {
+            let (object, _, _) = esys.create_primary(&template, None)?;
+            Ok((object, esys.handle(object)?, esys.public_area(object)?))
+        })?;
+        self.known.insert(handle, object);
+        Ok(Object {
+            object: handle,
+            public_area,
+        })
+    }
+
+    fn protect(&mut self, object: u32, _: &StorageKey, until: Instant) -> Result<u32, Failed> {
+        // The public key is the one that ESYS has given as this object's.
+        let key = self.known(object, until)?;
+        let (session, handle) = self.ask(until, move |esys| {
+            let session = esys.start_auth_session(key)?;
+            Ok((session, esys.handle(session)?))
+        })?;
+        self.known.insert(handle, session);
+        self.session = Some(handle);
+        Ok(handle)
+    }
+
     fn create_primary(&mut self, until: Instant) -> Result<Created, Failed> {
         let template = template().map_err(ours)?;
-        self.ask(until, move |esys| {
-            let (object, public, name) = esys.create_primary(&template)?;
+        let session = self.session();
+        let (object, created) = self.ask(until, move |esys| {
+            let (object, public, name) = esys.create_primary(&template, session)?;
             let name = name.name.get(..usize::from(name.size));
-            Ok(Created::new(
-                object,
+            let created = Created::new(
+                esys.handle(object)?,
                 &public_area(&public),
                 name.unwrap_or_default(),
-            ))
-        })
+            );
+            Ok((object, created))
+        })?;
+        self.known.insert(created.object, object);
+        Ok(created)
     }
 
     fn hmac(
         &mut self,
-        object: u32,
+        root: &LoadedRoot,
         digest: &IdentityDigest,
         until: Instant,
     ) -> Result<IdentityKey, Failed> {
         let buffer = MaxBuffer::try_from(&digest.as_bytes()[..]).map_err(ours)?;
+        let (object, session) = (self.known(root.object(), until)?, self.session());
         let secret = self.ask(until, move |esys| {
-            let mut hmac = esys.hmac(object, &buffer.into())?;
-            let size = usize::from(hmac.size);
-            Ok(hmac.buffer.get_mut(..size).and_then(take_secret))
+            let mut hmac = esys.hmac(object, &buffer.into(), session)?;
+            Ok(secret_of(&mut hmac))
         })?;
+        identity_key(secret)
+    }
+
+    fn hmac_start(&mut self, root: &LoadedRoot, until: Instant) -> Result<u32, Failed> {
+        let (object, session) = (self.known(root.object(), until)?, self.session());
+        let (sequence, handle) = self.ask(until, move |esys| {
+            let sequence = esys.hmac_start(object, session)?;
+            Ok((sequence, esys.handle(sequence)?))
+        })?;
+        self.known.insert(handle, sequence);
+        Ok(handle)
+    }
+
+    fn sequence_complete(
+        &mut self,
+        sequence: u32,
+        digest: &IdentityDigest,
+        until: Instant,
+    ) -> Result<IdentityKey, Failed> {
+        let buffer = MaxBuffer::try_from(&digest.as_bytes()[..]).map_err(ours)?;
+        let (object, session) = (self.known(sequence, until)?, self.session());
+        let secret = self.ask(until, move |esys| {
+            let mut hmac = esys.sequence_complete(object, &buffer.into(), session)?;
+            Ok(secret_of(&mut hmac))
+        })?;
+        self.known.remove(&sequence);
         identity_key(secret)
     }
 
@@ -201,6 +307,7 @@ impl Connection for EsysThread {
             hierarchy: TPM2_RH_NULL,
             digest: TPM2B_DIGEST::default(),
         };
+        let object = self.known(object, until)?;
         let secret = self.ask(until, move |esys| {
             let scheme = TPMT_SIG_SCHEME::from(scheme);
             let mut signature = esys.sign(object, &digest.into(), &scheme, &no_ticket)?;
@@ -210,28 +317,27 @@ impl Connection for EsysThread {
     }
 
     fn flush_context(&mut self, object: u32, until: Instant) -> Result<(), Failed> {
-        self.ask(until, move |esys| esys.flush_context(object))
+        let known = self.known(object, until)?;
+        self.ask(until, move |esys| esys.flush_context(known))?;
+        self.known.remove(&object);
+        self.session.take_if(|session| *session == object);
+        Ok(())
     }
 
     fn transient_handles(&mut self, until: Instant) -> Result<Vec<u32>, Failed> {
-        let data = self.ask(until, |esys| {
-            Ok(CapabilityData::try_from(*esys.transient_handles()?))
-        })?;
-        match data {
-            Ok(CapabilityData::Handles(handles)) => {
-                Ok(handles.iter().map(|&handle| handle.into()).collect())
-            }
-            _ => Err(Failed::Malformed(
-                "it is about another capability than asked for".into(),
-            )),
-        }
+        self.handles(TPM2_TRANSIENT_FIRST, until)
     }
 
-    fn read_public(&mut self, handle: u32, until: Instant) -> Result<Option<Found>, Failed> {
-        self.ask(until, move |esys| {
-            let object = esys.object(handle)?;
-            let public_area = public_area(&*esys.read_public(object)?);
-            Ok(Name::of_root(&public_area).map(|name| Found { object, name }))
+    fn session_handles(&mut self, until: Instant) -> Result<Vec<u32>, Failed> {
+        self.handles(TPM2_LOADED_SESSION_FIRST, until)
+    }
+
+    fn read_public(&mut self, handle: u32, until: Instant) -> Result<Object, Failed> {
+        let object = self.known(handle, until)?;
+        let public_area = self.ask(until, move |esys| esys.public_area(object))?;
+        Ok(Object {
+            object: handle,
+            public_area,
         })
     }
 }
@@ -264,6 +370,11 @@ fn public_area(public: &TPM2B_PUBLIC) -> Vec<u8> {
     Public::try_from(*public)
         .and_then(|public| public.marshall())
         .unwrap_or_default()
+}
+
+fn secret_of(digest: &mut TPM2B_DIGEST) -> Option<Secret> {
+    let size = usize::from(digest.size);
+    digest.buffer.get_mut(..size).and_then(take_secret)
 }
 
 /// Takes 32 secret bytes and leaves nothing behind.

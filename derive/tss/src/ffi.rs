@@ -22,18 +22,22 @@ use std::env;
 use std::ffi::CStr;
 use std::fs;
 use std::ops::{Deref, DerefMut};
-use std::ptr::{NonNull, null_mut};
+use std::ptr::{NonNull, null, null_mut};
+use std::slice;
 
 use tss_esapi::constants::tss::{
-    TPM2_ALG_HMAC, TPM2_ALG_SHA256, TPM2_CAP_HANDLES, TPM2_TRANSIENT_FIRST,
+    TPM2_ALG_AES, TPM2_ALG_CFB, TPM2_ALG_HMAC, TPM2_ALG_SHA256, TPM2_CAP_HANDLES, TPM2_SE_HMAC,
+    TPMA_SESSION_CONTINUESESSION, TPMA_SESSION_DECRYPT, TPMA_SESSION_ENCRYPT,
 };
 use tss_esapi::tss2_esys::{
-    ESYS_CONTEXT, ESYS_TR, ESYS_TR_NONE, ESYS_TR_PASSWORD, ESYS_TR_RH_OWNER, Esys_CreatePrimary,
-    Esys_Finalize, Esys_FlushContext, Esys_Free, Esys_GetCapability, Esys_HMAC, Esys_Initialize,
-    Esys_ReadPublic, Esys_Sign, Esys_TR_FromTPMPublic, Esys_TR_GetName, TPM2B_DATA, TPM2B_DIGEST,
-    TPM2B_MAX_BUFFER, TPM2B_NAME, TPM2B_PUBLIC, TPM2B_SENSITIVE_CREATE, TPML_PCR_SELECTION,
-    TPMS_CAPABILITY_DATA, TPMT_SIG_SCHEME, TPMT_SIGNATURE, TPMT_TK_HASHCHECK, TSS2_RC,
-    TSS2_TCTI_CONTEXT, Tss2_TctiLdr_Finalize, Tss2_TctiLdr_Initialize,
+    ESYS_CONTEXT, ESYS_TR, ESYS_TR_NONE, ESYS_TR_PASSWORD, ESYS_TR_RH_NULL, ESYS_TR_RH_OWNER,
+    Esys_CreatePrimary, Esys_Finalize, Esys_FlushContext, Esys_Free, Esys_GetCapability, Esys_HMAC,
+    Esys_HMAC_Start, Esys_Initialize, Esys_SequenceComplete, Esys_Sign, Esys_StartAuthSession,
+    Esys_TR_FromTPMPublic, Esys_TR_GetName, Esys_TR_GetTpmHandle, Esys_TR_Serialize,
+    Esys_TRSess_SetAttributes, TPM2B_AUTH, TPM2B_DATA, TPM2B_DIGEST, TPM2B_MAX_BUFFER, TPM2B_NAME,
+    TPM2B_PUBLIC, TPM2B_SENSITIVE_CREATE, TPML_PCR_SELECTION, TPMS_CAPABILITY_DATA,
+    TPMT_SIG_SCHEME, TPMT_SIGNATURE, TPMT_SYM_DEF, TPMT_TK_HASHCHECK, TPMU_SYM_KEY_BITS,
+    TPMU_SYM_MODE, TSS2_RC, TSS2_TCTI_CONTEXT, Tss2_TctiLdr_Finalize, Tss2_TctiLdr_Initialize,
 };
 
 /// A response code other than 0, of whatever layer.
@@ -41,6 +45,15 @@ pub(crate) type Code = u32;
 
 fn check(code: TSS2_RC) -> Result<(), Code> {
     if code == 0 { Ok(()) } else { Err(code) }
+}
+
+/// The command's first parameter is encrypted, and the answer's.
+const ENCRYPTED: u8 = TPMA_SESSION_DECRYPT | TPMA_SESSION_ENCRYPT;
+
+/// A TPM2B, and what follows.
+fn sized(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
+    let (size, rest) = bytes.split_first_chunk()?;
+    rest.split_at_checked(u16::from_be_bytes(*size).into())
 }
 
 /// An ESYS context over a TCTI.
@@ -71,16 +84,18 @@ impl Esys {
     pub(crate) fn create_primary(
         &mut self,
         template: &TPM2B_PUBLIC,
+        session: Option<ESYS_TR>,
     ) -> Result<(ESYS_TR, Owned<TPM2B_PUBLIC>, Owned<TPM2B_NAME>), Code> {
         let nothing = TPM2B_SENSITIVE_CREATE::default();
         let (no_data, no_pcrs) = (TPM2B_DATA::default(), TPML_PCR_SELECTION::default());
         let (mut object, mut public) = (ESYS_TR_NONE, null_mut());
+        let authorization = self.authorization(session, 0)?;
         // SAFETY: see the head of the module; what is null is not wanted.
         check(unsafe {
             Esys_CreatePrimary(
                 self.context,
                 ESYS_TR_RH_OWNER,
-                ESYS_TR_PASSWORD,
+                authorization,
                 ESYS_TR_NONE,
                 ESYS_TR_NONE,
                 &raw const nothing,
@@ -98,24 +113,116 @@ impl Esys {
         Ok((object, public, self.name(object)?))
     }
 
+    /// TPM2_StartAuthSession of an HMAC session with SHA-256 and AES-128-CFB, salted
+    /// to a key.
+    pub(crate) fn start_auth_session(&mut self, key: ESYS_TR) -> Result<ESYS_TR, Code> {
+        let symmetric = TPMT_SYM_DEF {
+            algorithm: TPM2_ALG_AES,
+            keyBits: TPMU_SYM_KEY_BITS { aes: 128 },
+            mode: TPMU_SYM_MODE { aes: TPM2_ALG_CFB },
+        };
+        let mut session = ESYS_TR_NONE;
+        // SAFETY: see the head of the module; without a nonce ESYS makes one.
+        check(unsafe {
+            Esys_StartAuthSession(
+                self.context,
+                key,
+                ESYS_TR_NONE,
+                ESYS_TR_NONE,
+                ESYS_TR_NONE,
+                ESYS_TR_NONE,
+                null(),
+                TPM2_SE_HMAC,
+                &raw const symmetric,
+                TPM2_ALG_SHA256,
+                &raw mut session,
+            )
+        })?;
+        Ok(session)
+    }
+
+    /// What a command is authorised by: a session that goes on after it, and
+    /// encrypts what `attributes` say; or the empty password.
+    fn authorization(&mut self, session: Option<ESYS_TR>, attributes: u8) -> Result<ESYS_TR, Code> {
+        let Some(session) = session else {
+            return Ok(ESYS_TR_PASSWORD);
+        };
+        let attributes = attributes | TPMA_SESSION_CONTINUESESSION;
+        // SAFETY: see the head of the module.
+        check(unsafe { Esys_TRSess_SetAttributes(self.context, session, attributes, u8::MAX) })?;
+        Ok(session)
+    }
+
     /// TPM2_HMAC with SHA-256. What it gives is secret.
     pub(crate) fn hmac(
         &mut self,
         object: ESYS_TR,
         buffer: &TPM2B_MAX_BUFFER,
+        session: Option<ESYS_TR>,
     ) -> Result<Owned<TPM2B_DIGEST>, Code> {
         let mut digest = null_mut();
+        let authorization = self.authorization(session, ENCRYPTED)?;
         // SAFETY: see the head of the module.
         check(unsafe {
             Esys_HMAC(
                 self.context,
                 object,
-                ESYS_TR_PASSWORD,
+                authorization,
                 ESYS_TR_NONE,
                 ESYS_TR_NONE,
                 buffer,
                 TPM2_ALG_SHA256,
                 &raw mut digest,
+            )
+        })?;
+        Owned::new(digest)
+    }
+
+    /// TPM2_HMAC_Start with SHA-256: the sequence.
+    pub(crate) fn hmac_start(
+        &mut self,
+        object: ESYS_TR,
+        session: Option<ESYS_TR>,
+    ) -> Result<ESYS_TR, Code> {
+        let (no_password, mut sequence) = (TPM2B_AUTH::default(), ESYS_TR_NONE);
+        let authorization = self.authorization(session, 0)?;
+        // SAFETY: see the head of the module.
+        check(unsafe {
+            Esys_HMAC_Start(
+                self.context,
+                object,
+                authorization,
+                ESYS_TR_NONE,
+                ESYS_TR_NONE,
+                &raw const no_password,
+                TPM2_ALG_SHA256,
+                &raw mut sequence,
+            )
+        })?;
+        Ok(sequence)
+    }
+
+    /// TPM2_SequenceComplete. What it gives is secret.
+    pub(crate) fn sequence_complete(
+        &mut self,
+        sequence: ESYS_TR,
+        buffer: &TPM2B_MAX_BUFFER,
+        session: Option<ESYS_TR>,
+    ) -> Result<Owned<TPM2B_DIGEST>, Code> {
+        let mut digest = null_mut();
+        let authorization = self.authorization(session, ENCRYPTED)?;
+        // SAFETY: see the head of the module; what is null is not wanted.
+        check(unsafe {
+            Esys_SequenceComplete(
+                self.context,
+                sequence,
+                authorization,
+                ESYS_TR_NONE,
+                ESYS_TR_NONE,
+                buffer,
+                ESYS_TR_RH_NULL,
+                &raw mut digest,
+                null_mut(),
             )
         })?;
         Owned::new(digest)
@@ -153,8 +260,8 @@ impl Esys {
         check(unsafe { Esys_FlushContext(self.context, object) })
     }
 
-    /// TPM2_GetCapability: the handles of transient objects.
-    pub(crate) fn transient_handles(&mut self) -> Result<Owned<TPMS_CAPABILITY_DATA>, Code> {
+    /// TPM2_GetCapability: the handles from `first` on that are of its kind.
+    pub(crate) fn handles(&mut self, first: u32) -> Result<Owned<TPMS_CAPABILITY_DATA>, Code> {
         let mut data = null_mut();
         // SAFETY: see the head of the module; moreData is not wanted.
         check(unsafe {
@@ -164,7 +271,7 @@ impl Esys {
                 ESYS_TR_NONE,
                 ESYS_TR_NONE,
                 TPM2_CAP_HANDLES,
-                TPM2_TRANSIENT_FIRST,
+                first,
                 64,
                 null_mut(),
                 &raw mut data,
@@ -191,23 +298,31 @@ impl Esys {
         Ok(object)
     }
 
-    /// TPM2_ReadPublic.
-    pub(crate) fn read_public(&mut self, object: ESYS_TR) -> Result<Owned<TPM2B_PUBLIC>, Code> {
-        let mut public = null_mut();
-        // SAFETY: see the head of the module; what is null is not wanted.
-        check(unsafe {
-            Esys_ReadPublic(
-                self.context,
-                object,
-                ESYS_TR_NONE,
-                ESYS_TR_NONE,
-                ESYS_TR_NONE,
-                &raw mut public,
-                null_mut(),
-                null_mut(),
-            )
-        })?;
-        Owned::new(public)
+    /// The public area of an object, a marshalled TPMT_PUBLIC, as ESYS knows it. The
+    /// TPM is not asked.
+    pub(crate) fn public_area(&mut self, object: ESYS_TR) -> Result<Vec<u8>, Code> {
+        let (mut buffer, mut size) = (null_mut(), 0);
+        // SAFETY: see the head of the module.
+        check(unsafe { Esys_TR_Serialize(self.context, object, &raw mut buffer, &raw mut size) })?;
+        let buffer = Owned::new(buffer)?;
+        let size = usize::try_from(size).unwrap_or_default();
+        // SAFETY: it has as many bytes, all written to.
+        let bytes = unsafe { slice::from_raw_parts(buffer.0.as_ptr(), size) };
+        // After a handle, a Name and a kind comes a TPM2B_PUBLIC.
+        let public_area = bytes
+            .split_at_checked(4)
+            .and_then(|(_, rest)| sized(rest))
+            .and_then(|(_, rest)| rest.split_at_checked(4))
+            .and_then(|(_, rest)| sized(rest));
+        Ok(public_area.map_or(Vec::new(), |(public_area, _)| public_area.to_vec()))
+    }
+
+    /// The TPM's own handle of an object or session. The TPM is not asked.
+    pub(crate) fn handle(&mut self, object: ESYS_TR) -> Result<u32, Code> {
+        let mut handle = 0;
+        // SAFETY: see the head of the module.
+        check(unsafe { Esys_TR_GetTpmHandle(self.context, object, &raw mut handle) })?;
+        Ok(handle)
     }
 
     /// The Name of an object, as ESYS knows it. The TPM is not asked.

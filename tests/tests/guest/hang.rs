@@ -65,7 +65,7 @@ fn a_hanging_tpm(machine: &Machine, device: &str) {
     // Without resource manager, the device is open until the TPM answers.
     let said = match device {
         "/dev/tpm0" => "tdk: can't open the TPM at device:/dev/tpm0: Device or resource busy",
-        _ => "tdk: TPM2_CreatePrimary: the TPM has not answered within 1 s",
+        _ => "tdk: TPM2_ReadPublic: the TPM has not answered within 1 s",
     };
     assert!(output.contains(said), "{output}");
 }

@@ -124,7 +124,7 @@ fn one_line_per_request_and_no_secret_in_it() {
             "{line}"
         );
     }
-    assert!(lines[0].contains("exe=\"/usr/bin/keyctl\"") && lines[0].contains("tpm_commands=3"));
+    assert!(lines[0].contains("exe=\"/usr/bin/keyctl\"") && lines[0].contains("tpm_commands=10"));
 
     // request-key runs a program that wrote nothing twice; that is no request.
     assert_eq!(pipe.ask("x", "32 paht"), errno("EINVAL"));

@@ -5,9 +5,13 @@ use std::time::{Duration, Instant};
 
 use tdk_simulator::Swtpm;
 use tdk_tests::assert_no_handles;
+use tdk_tests::backend::Backend;
 use tdk_tests::golden;
 use tdk_tests::live::{Answer, Rule, errno};
 use tdk_tests::middle::{Action, Middle, cc};
+use tpm_derived_keys::request::Request;
+use tpm_derived_keys::{IdentityKey, KeyInfo};
+use zeroize::Zeroizing;
 
 fn ask(tcti: &str) -> Answer {
     let rule = Rule::direct(&format!("tcti = \"{tcti}\"\ndeadline_seconds = 1\n"));
@@ -42,11 +46,71 @@ fn a_tpm_that_never_answers() {
 }
 
 #[test]
+fn a_listener_hears_no_key() {
+    let tpm = golden::tpm();
+    for (bus, is_heard) in [("encrypted", false), ("plain", true)] {
+        let middle = Middle::before(&tpm, |_, _| Action::Pass);
+        let config = format!("tcti = \"{}\"\nbus = \"{bus}\"\n", middle.tcti());
+        let rule = Rule::direct(&config);
+        let key = rule.ask("x", "32 id").unwrap();
+        let recorded = middle.recorded();
+        let hears = |what: &[u8]| recorded.windows(what.len()).any(|window| window == what);
+        let info = KeyInfo::from(
+            &Request::parse(b"user", rule.description("x").as_encoded_bytes(), b"32 id").unwrap(),
+        );
+        // The identity key is not known here, but every 32 bytes that went by can be
+        // tried in its place.
+        let is_identity_key = |bytes: &[u8]| {
+            let bytes = Zeroizing::new(<[u8; 32]>::try_from(bytes).unwrap());
+            IdentityKey::new(bytes).expand(&info).as_bytes() == key
+        };
+        assert!(!hears(&key));
+        assert_eq!(recorded.windows(32).any(is_identity_key), is_heard, "{bus}");
+        assert_no_handles(&tpm);
+    }
+}
+
+#[test]
+fn a_tpm_that_is_not_the_enrolled_one() {
+    let tpm = golden::tpm();
+    let middle = Middle::before(&tpm, |_, _| Action::Pass);
+    let other = format!("000b{}", "11".repeat(32));
+    for known in [
+        format!("root_name = \"{other}\"\n"),
+        format!("srk_name = \"{other}\"\n"),
+        format!("bus = \"plain\"\nroot_name = \"{other}\"\n"),
+    ] {
+        let rule = Rule::direct(&format!("tcti = \"{}\"\n{known}", middle.tcti()));
+        assert_eq!(rule.ask("x", "32 id"), errno("EKEYREVOKED"), "{known}");
+        assert!(!middle.seen().contains(&cc::HMAC), "{known}");
+        assert_no_handles(&tpm);
+    }
+    let root = golden::root();
+    let known = format!("tcti = \"{}\"\nroot_name = \"{root}\"\n", middle.tcti());
+    Rule::direct(&known).ask("x", "32 id").unwrap();
+    // What can't be understood is not passed by.
+    let file = Rule::direct("");
+    let path = file.directory().join("root.json");
+    std::fs::write(&path, "{").unwrap();
+    let faulty = format!(
+        "tcti = \"{}\"\nenrolment = \"{}\"\n",
+        middle.tcti(),
+        path.display()
+    );
+    assert_eq!(
+        Rule::direct(&faulty).ask("x", "32 id"),
+        errno("EKEYREJECTED")
+    );
+}
+
+#[test]
 fn a_tpm_that_closes_in_the_middle() {
     let tpm = golden::tpm();
-    for command in [cc::CREATE_PRIMARY, cc::HMAC] {
-        let middle = Middle::before(&tpm, move |code, before| {
-            if code == command && before < 2 {
+    // Each of a request's commands but the last two, which are sent when the key is
+    // there.
+    for place in 0..Backend::Direct.commands().len() - 2 {
+        let middle = Middle::before(&tpm, move |_, before| {
+            if before == place {
                 Action::CloseAfter
             } else {
                 Action::Pass

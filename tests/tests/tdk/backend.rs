@@ -135,7 +135,7 @@ fn what_goes_with_neither() {
             // Takes a command, and ends.
             &["--tcti", "cmd:dd bs=4096 count=1 >/dev/null 2>&1"],
             1,
-            "TPM2_CreatePrimary: the answer is no TPM 2.0 response: it is malformed (libtss2, \
+            "TPM2_ReadPublic: the answer is no TPM 2.0 response: it is malformed (libtss2, \
              layer TCTI: 0xa0011): make sure that a TPM 2.0 is at the other end",
         ),
     ] {
@@ -241,7 +241,7 @@ fn a_recording_is_warned_of() {
     assert_eq!(stdout(&output), expected(&tpm));
     assert_eq!(
         String::from_utf8_lossy(&output.stderr),
-        "tdk: warning: pcap writes everything to a file: who can read it has the keys\n"
+        "tdk: warning: pcap writes everything to a file\n"
     );
     // A section header of pcapng.
     assert!(fs::read(&file).unwrap().starts_with(b"\n\r\r\n"));

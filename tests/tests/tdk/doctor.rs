@@ -8,19 +8,22 @@ use std::path::Path;
 use std::process::Output;
 
 use tdk_simulator::{Endpoint, Swtpm};
+use tdk_tests::backend::Backend;
 use tdk_tests::doctor::{Change, Report, depend};
 use tdk_tests::middle::{Action, Middle, cc};
 use tdk_tests::programs::{run_tdk, stderr};
 use tdk_tests::{assert_no_handles, golden, not_run};
 
 /// What needs the TPM to answer.
-const ANSWERS: [&str; 8] = [
+const ANSWERS: [&str; 10] = [
     "tpm.answer",
     "tpm.hierarchy",
     "tpm.owner-auth",
     "tpm.lockout",
     "tpm.leftovers",
+    "tpm.conversation",
     "tpm.root",
+    "tpm.enrolment",
     "tpm.hmac",
     "tpm.time",
 ];
@@ -126,11 +129,15 @@ fn it_asks_nothing_else() {
     let tpm = Swtpm::builder().start().unwrap();
     let middle = Middle::before(&tpm, |_, _| Action::Pass);
     doctor(&middle.tcti());
-    let derivation = |by| [cc::CREATE_PRIMARY, by, cc::FLUSH_CONTEXT];
+    let derivation = |by| {
+        let mut commands = Backend::Direct.commands().to_vec();
+        commands[7] = by;
+        commands
+    };
     let expected = [
-        &[cc::GET_CAPABILITY; 4][..],
-        &derivation(cc::HMAC),
-        &derivation(cc::SIGN),
+        vec![cc::GET_CAPABILITY; 4],
+        derivation(cc::HMAC),
+        derivation(cc::SIGN),
     ];
     assert_eq!(middle.seen(), expected.concat());
 }
@@ -145,7 +152,7 @@ fn commands_that_a_tpm_lacks() {
             cc::HMAC => Action::Answer(0x143),
             _ => Action::Pass,
         },
-        &[("tpm.hmac", "note", "keys come from TPM2_Sign")],
+        &[("tpm.hmac", "note", "keys come from what gives the same")],
     );
     through(
         &tpm,
@@ -214,18 +221,22 @@ fn a_tpm_that_is_not_stable() {
     // The second root key is another TPM's.
     let other = Swtpm::builder().start().unwrap();
     let response = other.send(&create_root()).unwrap();
-    let first = std::sync::atomic::AtomicBool::new(true);
+    let count = std::sync::atomic::AtomicUsize::new(0);
     let middle = Middle::before(&tpm, move |command, _| match command {
-        cc::CREATE_PRIMARY if !first.swap(false, std::sync::atomic::Ordering::SeqCst) => {
+        cc::CREATE_PRIMARY if count.fetch_add(1, std::sync::atomic::Ordering::SeqCst) > 0 => {
             Action::Instead(response.clone())
         }
         _ => Action::Pass,
     });
-    let report = doctor(&middle.tcti());
+    let plain = "bus = \"plain\"\n";
+    let report = configured(plain, Some(&middle.tcti()));
+    let honest = Middle::before(&tpm, |_, _| Action::Pass);
     report.assert_changes(
-        &healthy(&tpm),
+        &configured(plain, Some(&honest.tcti())),
         "another Name",
         &[
+            // Each configuration is another file.
+            ("callout.config", "ok", "config.toml"),
             ("tpm.device", "note", "is a software TPM"),
             ("tpm.root", "wrong", "no key from this TPM is stable"),
             ("tpm.hmac", "not checked", "tpm.root"),
@@ -256,7 +267,7 @@ fn what_the_owner_has_done() {
         doctor(&tpm.tcti()).assert_changes(&before, what, expected);
         assert_no_handles(tpm);
     };
-    let root = ["tpm.root", "tpm.hmac", "tpm.time"];
+    let root = &ANSWERS[5..];
 
     tpm.set_max_tries(0).unwrap();
     is(&tpm, "lockout", &[("tpm.lockout", "note", "harmless here")]);
@@ -264,14 +275,14 @@ fn what_the_owner_has_done() {
     is(&tpm, "lockout is over", &[]);
 
     tpm.disable_owner_hierarchy().unwrap();
-    let mut expected = depend(&root, "tpm.hierarchy");
+    let mut expected = depend(root, "tpm.hierarchy");
     expected.push(("tpm.hierarchy", "wrong", "the owner hierarchy is off"));
     is(&tpm, "hierarchy", &expected);
     tpm.restart().unwrap();
     is(&tpm, "a restart", &[]);
 
     tpm.set_owner_auth(b"secret").unwrap();
-    let mut expected = depend(&root, "tpm.owner-auth");
+    let mut expected = depend(root, "tpm.owner-auth");
     expected.push(("tpm.owner-auth", "wrong", "has a password"));
     is(&tpm, "owner", &expected);
 }
@@ -291,7 +302,8 @@ fn root_keys_that_were_left() {
         if now.line("tpm.root").status != "ok" {
             assert_eq!(count, 3);
             expected.push(("tpm.root", "wrong", "TPM_RC_OBJECT_MEMORY"));
-            expected.extend(depend(&["tpm.hmac", "tpm.time"], "tpm.root"));
+            let others = ["tpm.conversation", "tpm.enrolment", "tpm.hmac", "tpm.time"];
+            expected.extend(depend(&others, "tpm.root"));
         }
         now.assert_changes(&before, &seen, &expected);
     }

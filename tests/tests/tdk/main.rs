@@ -7,6 +7,7 @@ mod backend;
 mod det_keygen;
 mod docs;
 mod doctor;
+mod enroll;
 mod install;
 mod pairs;
 mod policy;
@@ -19,7 +20,8 @@ use std::process::Output;
 
 use tdk_simulator::Swtpm;
 use tdk_tests::assert_no_handles;
-use tdk_tests::middle::{Action, Middle, cc};
+use tdk_tests::backend::Backend;
+use tdk_tests::middle::{Action, Middle};
 use tdk_tests::programs::{run_tdk, stderr, stdout, tdk};
 use tdk_tests::{golden, oracle};
 
@@ -127,10 +129,7 @@ fn several_keys_cost_one_operation() {
         .map(|id| hex::encode(oracles(&tpm.tcti(), id, "32 path")))
         .collect();
     assert_eq!(stdout(&output), lines.join("\n"));
-    assert_eq!(
-        middle.seen(),
-        [cc::CREATE_PRIMARY, cc::HMAC, cc::FLUSH_CONTEXT]
-    );
+    assert_eq!(middle.seen(), Backend::Direct.commands());
 }
 
 #[test]

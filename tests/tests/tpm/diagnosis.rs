@@ -4,10 +4,15 @@
 use tdk_simulator::Swtpm;
 use tdk_tests::assert_no_handles;
 use tdk_tests::middle::{Action, Middle, cc};
-use tpm_derived_keys::tpm::{Direct, Patience, Probe, Properties, RootKey, TpmError};
+use tpm_derived_keys::tpm::{Direct, Patience, Probe, Properties, RootKey, TpmError, Trust};
 
 fn connect(tcti: &str) -> Direct {
-    Direct::open(&tcti.parse().unwrap(), &Patience::default()).unwrap()
+    Direct::open(
+        &tcti.parse().unwrap(),
+        &Patience::default(),
+        &Trust::default(),
+    )
+    .unwrap()
 }
 
 fn properties(tpm: &Swtpm) -> Properties {
@@ -115,8 +120,11 @@ fn root_keys_that_somebody_left() {
     assert!(left().is_empty());
     // Never flushed: the connection ends, and what would clean up is told that
     // it has.
-    let middle = Middle::before(&tpm, |command, _| match command {
-        cc::FLUSH_CONTEXT => Action::Raw(hex::decode("80010000000a00000000").unwrap()),
+    let middle = Middle::before(&tpm, |command, before| match command {
+        // Not the storage key's.
+        cc::FLUSH_CONTEXT if before > 5 => {
+            Action::Raw(hex::decode("80010000000a00000000").unwrap())
+        }
         _ => Action::Pass,
     });
     probes(&middle.tcti()).unwrap();

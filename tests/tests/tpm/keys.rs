@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! The right keys: the oracle's, the golden ones, over every transport.
 
+use std::time::Duration;
+
 use tdk_simulator::{Endpoint, Swtpm};
 use tdk_tests::backend::Backend;
 use tdk_tests::middle::{Action, Middle, cc};
@@ -9,7 +11,7 @@ use tdk_tests::{assert_no_handles, golden, oracle, over_both_backends};
 use tpm_derived_keys::KeyInfo;
 use tpm_derived_keys::identity::{Kind, Realm, Subject};
 use tpm_derived_keys::request::Request;
-use tpm_derived_keys::tpm::{Patience, RootKey, Tpm};
+use tpm_derived_keys::tpm::{Bus, Patience, RootKey, Tpm};
 
 over_both_backends!(
     hundreds_of_random_requests_give_the_oracles_keys,
@@ -45,7 +47,12 @@ fn key<T: Tpm>(root: &mut RootKey<'_, T>, asked: &oracle::Request) -> Vec<u8> {
 }
 
 fn connect(backend: Backend, tcti: &str) -> Box<dyn Tpm> {
-    backend.open(tcti, &Patience::default()).unwrap()
+    // Some keys take their time, on a machine that has other things to do.
+    let patience = Patience {
+        hold: Duration::from_mins(5),
+        ..Patience::default()
+    };
+    backend.open(tcti, &patience).unwrap()
 }
 
 fn keys(backend: Backend, tcti: &str, requests: &[oracle::Request]) -> Vec<Vec<u8>> {
@@ -133,7 +140,12 @@ fn a_tpm_without_tpm2_hmac_gives_the_same_keys(backend: Backend) {
             _ => Action::Pass,
         });
         assert_eq!(keys(backend, &without.tcti(), &request), with);
-        assert!(without.seen().contains(&cc::SIGN));
+        let sent = |command| without.seen().contains(&command);
+        let encrypted = backend.bus() == Bus::Encrypted;
+        // What TPM2_Sign answers can't be encrypted.
+        assert_eq!(sent(cc::SIGN), !encrypted);
+        assert_eq!(sent(cc::HMAC_START), encrypted);
+        assert_eq!(sent(cc::SEQUENCE_COMPLETE), encrypted);
     }
     assert_no_handles(&tpm);
 }
@@ -165,8 +177,5 @@ fn many_keys_of_one_identity_cost_one_operation(backend: Backend) {
             assert_eq!(okm.as_bytes(), oracle::key(&tpm.tcti(), &alone));
         }
     }
-    assert_eq!(
-        middle.seen(),
-        [cc::CREATE_PRIMARY, cc::HMAC, cc::FLUSH_CONTEXT]
-    );
+    assert_eq!(middle.seen(), backend.commands());
 }

@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 #![allow(clippy::unwrap_used)]
 
+mod conversation;
 mod device;
 mod diagnosis;
 mod faults;

@@ -25,6 +25,7 @@ mod tpm;
 
 pub(crate) use kernel::lacks_private_key_parser;
 use report::{Check, Report};
+use tpm::Known;
 
 /// Looks at everything that has to be true for requests to work and keys to be stable
 ///
@@ -104,7 +105,8 @@ fn examine_tpm(
         return Ok(None);
     }
     let patience = config.map(Config::patience).unwrap_or_default();
-    Ok(tpm::examine(report, &tcti, &patience))
+    let known = Known::new(config, place.tcti.is_some());
+    Ok(tpm::examine(report, &tcti, &patience, &known))
 }
 
 fn is_root() -> bool {

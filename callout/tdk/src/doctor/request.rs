@@ -76,7 +76,7 @@ fn by_hand(config: &Config) -> Result<tpm_derived_keys::Okm, Error> {
     let request = Request::parse(b"user", description.as_bytes(), callout_info.as_bytes())?;
     let uid = rustix::process::geteuid().as_raw();
     let identity = Identity::new(Subject::Id, Scope::Uid, uid, config.realm().clone())?;
-    let mut tpm = Direct::open(&config.tcti(), &config.patience())?;
+    let mut tpm = Direct::open(&config.tcti(), &config.patience(), &config.trust()?)?;
     let mut root = RootKey::create(&mut tpm)?;
     let identity_key = root.identity_key(&identity.digest())?;
     root.flush()?;

@@ -7,7 +7,10 @@
 
 use std::time::{Duration, Instant};
 
-use tpm_derived_keys::tpm::{Direct, Name, Patience, Probe, Properties, RootKey, Tcti, TpmError};
+use tpm_derived_keys::config::{Config, ConfigError};
+use tpm_derived_keys::tpm::{
+    Bus, Direct, Name, Patience, Probe, Properties, RootKey, Tcti, TpmError, Trust,
+};
 
 use super::is_root;
 use super::report::{Check, Finding, Report, Status};
@@ -17,27 +20,45 @@ use super::report::{Check, Finding, Report, Status};
 const TURN: Duration = Duration::from_secs(10);
 
 /// Everything that needs a connection.
-pub(super) const CHECKS: [Check; 8] = [
+pub(super) const CHECKS: [Check; 10] = [
     Check::Answer,
     Check::Hierarchy,
     Check::OwnerAuth,
     Check::Lockout,
     Check::Leftovers,
+    Check::Conversation,
     Check::Root,
+    Check::Enrolment,
     Check::Hmac,
     Check::Time,
 ];
 
-/// What needs the root key.
-const ROOT: [Check; 3] = [Check::Root, Check::Hmac, Check::Time];
+/// What needs a conversation, and then the root key.
+const TRIAL: [Check; 5] = [
+    Check::Conversation,
+    Check::Root,
+    Check::Enrolment,
+    Check::Hmac,
+    Check::Time,
+];
 
 /// Asks the TPM. Gives what kept it from being asked to the end.
-pub(super) fn examine(report: &mut Report, tcti: &Tcti, patience: &Patience) -> Option<TpmError> {
+pub(super) fn examine(
+    report: &mut Report,
+    tcti: &Tcti,
+    patience: &Patience,
+    trust: &Known,
+) -> Option<TpmError> {
     let patience = Patience {
         turn: TURN.min(patience.turn),
         ..*patience
     };
-    let open = || Direct::open(tcti, &patience);
+    // Another root key is not to keep from telling what it is.
+    let anybody = Trust {
+        root: None,
+        ..trust.trust()
+    };
+    let open = || Direct::open(tcti, &patience, &anybody);
 
     let about_itself = open().and_then(|mut tpm| Ok((tpm.properties()?, tpm.root_keys_left()?)));
     let (properties, left) = match about_itself {
@@ -60,7 +81,7 @@ pub(super) fn examine(report: &mut Report, tcti: &Tcti, patience: &Patience) -> 
     report.add(lockout(&properties));
     report.add(leftovers(&left));
     if let Some(closed) = closed {
-        report.depend(&ROOT, closed);
+        report.depend(&TRIAL, closed);
         return None;
     }
 
@@ -69,21 +90,110 @@ pub(super) fn examine(report: &mut Report, tcti: &Tcti, patience: &Patience) -> 
         .and_then(|first| open().and_then(|mut tpm| Ok((first, try_again(&mut tpm)?))));
     match trial {
         Ok((first, second)) => {
+            report.add(conversation(&anybody));
             let root = root(first.name, second.name);
             let hmac = match root.status {
                 Status::Ok => hmac(&first, &second.sign),
                 _ => Check::Hmac.depends_on(Check::Root),
             };
             report.add(root);
+            report.add(enrolment(trust, first.name));
             report.add(hmac);
             report.add(time(&first));
             None
         }
-        Err(error) => {
-            report.add(failed(Check::Root, &error));
-            report.depend(&ROOT[1..], Check::Root);
+        Err(error @ (TpmError::OtherStorageKey { .. } | TpmError::NotEncrypted { .. })) => {
+            report.add(failed(Check::Conversation, &error));
+            report.depend(&TRIAL[1..], Check::Conversation);
             Some(error)
         }
+        Err(error) => {
+            report.add(Check::Conversation.depends_on(Check::Root));
+            report.add(failed(Check::Root, &error));
+            report.depend(&TRIAL[2..], Check::Root);
+            Some(error)
+        }
+    }
+}
+
+/// What is known of the TPM.
+pub(super) enum Known {
+    /// What the configuration and `tdk enroll` say of it.
+    Configured(Trust),
+    /// They can't be read.
+    Faulty(Bus, ConfigError),
+    /// Nothing: it is another TPM than the configured one.
+    Another(Bus),
+}
+
+impl Known {
+    pub(super) fn new(config: Option<&Config>, is_another: bool) -> Self {
+        let Some(config) = config else {
+            return Self::Another(Bus::default());
+        };
+        if is_another {
+            return Self::Another(config.bus());
+        }
+        match config.trust() {
+            Ok(trust) => Self::Configured(trust),
+            Err(error) => Self::Faulty(config.bus(), error),
+        }
+    }
+
+    fn trust(&self) -> Trust {
+        match self {
+            Self::Configured(trust) => *trust,
+            Self::Faulty(bus, _) | Self::Another(bus) => Trust {
+                bus: *bus,
+                ..Trust::default()
+            },
+        }
+    }
+}
+
+fn conversation(trust: &Trust) -> Finding {
+    let check = Check::Conversation;
+    match trust {
+        Trust {
+            bus: Bus::Plain, ..
+        } => check.warning(
+            "it is not encrypted (bus = \"plain\"): whoever listens between processor and TPM \
+             has the keys",
+            "bus = \"encrypted\", unless nobody can",
+        ),
+        Trust { srk: None, .. } => check.note(
+            "it is encrypted, but to a storage key that is not known: this stops listeners, and \
+             nobody who answers in the TPM's place",
+            "tdk enroll",
+        ),
+        Trust { srk: Some(_), .. } => check.ok("it is encrypted to the enrolled storage key"),
+    }
+}
+
+fn enrolment(known: &Known, found: Name) -> Finding {
+    let check = Check::Enrolment;
+    match known {
+        Known::Configured(Trust {
+            root: Some(name), ..
+        }) if *name == found => check.ok("the root key is the enrolled one"),
+        Known::Configured(Trust {
+            root: Some(name), ..
+        }) => {
+            let error = TpmError::OtherRoot {
+                enrolled: *name,
+                found,
+            };
+            failed(check, &error)
+        }
+        Known::Configured(Trust { root: None, .. }) => check.note(
+            "no TPM is enrolled, so that nobody notices when keys are another's or new",
+            "tdk enroll",
+        ),
+        Known::Faulty(_, error) => check.wrong(error.to_string(), error.hint()),
+        Known::Another(_) => check.not_checked(
+            "this is another TPM than the configured one",
+            "leave out --tcti",
+        ),
     }
 }
 
@@ -227,7 +337,7 @@ fn hmac(first: &First, sign: &Probed) -> Finding {
         ),
         (Ok(Some(_)), Ok(Some(_))) if first.has_hmac => check.ok("TPM2_HMAC and TPM2_Sign agree"),
         (Ok(Some(_)), Ok(Some(_))) => {
-            check.remark("the TPM has no TPM2_HMAC; keys come from TPM2_Sign, which gives the same")
+            check.remark("the TPM has no TPM2_HMAC; keys come from what gives the same")
         }
         (Ok(Some(_)), Ok(None)) => {
             check.remark("the TPM has no TPM2_Sign to compare TPM2_HMAC with")

@@ -3,30 +3,39 @@
 
 use tpm2_protocol::basic::{TpmHandle, TpmUint32};
 use tpm2_protocol::data::{
-    Tpm2bData, Tpm2bDigest, Tpm2bMaxBuffer, Tpm2bPublic, Tpm2bSensitiveCreate, TpmAlgId, TpmCap,
-    TpmPt, TpmRh, TpmSt, TpmlPcrSelection, TpmsAuthCommand, TpmtPublic, TpmtSigScheme,
-    TpmtTkHashcheck, TpmuCapabilities, TpmuSigScheme,
+    Tpm2bAuth, Tpm2bData, Tpm2bDigest, Tpm2bEncryptedSecret, Tpm2bMaxBuffer, Tpm2bNonce,
+    Tpm2bPublic, Tpm2bSensitiveCreate, TpmAlgId, TpmCap, TpmPt, TpmRh, TpmSe, TpmSt,
+    TpmlPcrSelection, TpmsAuthCommand, TpmtPublic, TpmtSigScheme, TpmtSymDefObject,
+    TpmtTkHashcheck, TpmuCapabilities, TpmuSigScheme, TpmuSymKeyBits, TpmuSymMode,
 };
 use tpm2_protocol::frame::{
     TpmCreatePrimaryCommand, TpmCreatePrimaryResponse, TpmFlushContextCommand, TpmFrame,
-    TpmGetCapabilityCommand, TpmGetCapabilityResponse, TpmHmacCommand, TpmReadPublicCommand,
-    TpmReadPublicResponse, TpmResponse, TpmSignCommand, tpm_marshal_command,
+    TpmGetCapabilityCommand, TpmGetCapabilityResponse, TpmHmacCommand, TpmHmacStartCommand,
+    TpmReadPublicCommand, TpmReadPublicResponse, TpmResponse, TpmSequenceCompleteCommand,
+    TpmSignCommand, TpmStartAuthSessionCommand, TpmStartAuthSessionResponse, tpm_marshal_command,
 };
-use tpm2_protocol::{TpmMarshal, TpmResult, TpmWriter};
+use tpm2_protocol::{TpmMarshal, TpmResult, TpmUnmarshal, TpmWriter};
 use zeroize::Zeroizing;
 
 use super::link::MOST;
+use super::protected::{Nonce, Protected};
 use crate::identity::IdentityDigest;
-use crate::tpm::Name;
-use crate::tpm::connection::Created;
+use crate::tpm::connection::{Created, Object, Unfit};
 use crate::tpm::root::{SHA256_SCHEME, template};
+use crate::tpm::{LoadedRoot, StorageAlgorithm};
 
 /// Handles of transient objects begin here (Part 2, section 7.2).
 const TRANSIENT_FIRST: u32 = 0x8000_0000;
 
+/// Handles of loaded sessions, HMAC and others, begin here.
+const LOADED_SESSION_FIRST: u32 = 0x0200_0000;
+
+/// More than any command here has.
+const LONGEST: usize = 1024;
+
 /// A command, marshalled.
 pub(super) struct Marshalled {
-    buffer: [u8; 512],
+    buffer: [u8; LONGEST],
     length: usize,
 }
 
@@ -46,32 +55,152 @@ impl Marshalled {
         } else {
             (TpmSt::NoSessions, &[][..])
         };
-        let mut buffer = [0; 512];
+        let mut buffer = [0; LONGEST];
         let mut writer = TpmWriter::new(&mut buffer);
         tpm_marshal_command(command, tag, sessions, &mut writer)?;
         let length = writer.len();
         Ok(Self { buffer, length })
     }
+
+    /// In a session. The command's handles have these Names, one after the other.
+    fn protected(
+        command: &impl TpmFrame,
+        session: &mut Protected,
+        names: &[u8],
+        attributes: u8,
+    ) -> TpmResult<Self> {
+        let code = command.cc().value();
+        let mut parameters = [0; LONGEST];
+        let mut writer = TpmWriter::new(&mut parameters);
+        command.marshal_parameters(&mut writer)?;
+        let length = writer.len();
+        let parameters = &mut parameters[..length];
+        let area = session.authorize(code, names, parameters, attributes);
+
+        let mut buffer = [0; LONGEST];
+        let mut writer = TpmWriter::new(&mut buffer);
+        TpmSt::Sessions.marshal(&mut writer)?;
+        writer.write_bytes(&[0; 4])?;
+        command.cc().marshal(&mut writer)?;
+        command.marshal_handles(&mut writer)?;
+        let size = u32::try_from(area.len()).unwrap_or_default();
+        writer.write_bytes(&size.to_be_bytes())?;
+        writer.write_bytes(&area)?;
+        writer.write_bytes(parameters)?;
+        let length = writer.len();
+        let size = u32::try_from(length).unwrap_or_default();
+        buffer[2..6].copy_from_slice(&size.to_be_bytes());
+        Ok(Self { buffer, length })
+    }
 }
 
-pub(super) fn create_primary() -> TpmResult<Marshalled> {
-    let command = TpmCreatePrimaryCommand {
-        handles: [TpmHandle::from(TpmRh::Owner.value())],
-        in_sensitive: Tpm2bSensitiveCreate::default(),
-        in_public: Tpm2bPublic { inner: template()? },
-        outside_info: Tpm2bData::default(),
-        creation_pcr: TpmlPcrSelection::default(),
-    };
-    Marshalled::new(&command, true)
+/// A command that is authorised by the empty password, or by a session.
+pub(super) struct Authorized<C> {
+    command: C,
+    /// Of its one handle.
+    name: Vec<u8>,
 }
 
-pub(super) fn hmac(root: u32, digest: &IdentityDigest) -> TpmResult<Marshalled> {
-    let command = TpmHmacCommand {
-        handles: [TpmHandle::from(root)],
-        buffer: Tpm2bMaxBuffer::try_from(&digest.as_bytes()[..])?,
-        hash_alg: TpmAlgId::Sha256,
+impl<C: TpmFrame> Authorized<C> {
+    pub(super) fn code(&self) -> u32 {
+        self.command.cc().value()
+    }
+
+    /// By the empty password.
+    pub(super) fn by_password(&self) -> TpmResult<Marshalled> {
+        Marshalled::new(&self.command, true)
+    }
+
+    /// By a session.
+    pub(super) fn by(&self, session: &mut Protected, attributes: u8) -> TpmResult<Marshalled> {
+        Marshalled::protected(&self.command, session, &self.name, attributes)
+    }
+}
+
+fn primary(template: TpmtPublic) -> Authorized<TpmCreatePrimaryCommand> {
+    let owner = TpmRh::Owner.value();
+    Authorized {
+        command: TpmCreatePrimaryCommand {
+            handles: [TpmHandle::from(owner)],
+            in_sensitive: Tpm2bSensitiveCreate::default(),
+            in_public: Tpm2bPublic { inner: template },
+            outside_info: Tpm2bData::default(),
+            creation_pcr: TpmlPcrSelection::default(),
+        },
+        // A hierarchy's Name is its handle.
+        name: owner.to_be_bytes().to_vec(),
+    }
+}
+
+pub(super) fn create_primary() -> TpmResult<Authorized<TpmCreatePrimaryCommand>> {
+    Ok(primary(template()?))
+}
+
+pub(super) fn create_storage_key(algorithm: StorageAlgorithm) -> TpmResult<Marshalled> {
+    let template = algorithm.template();
+    let (template, _) = TpmtPublic::unmarshal(&template)?;
+    primary(template).by_password()
+}
+
+/// TPM2_StartAuthSession: HMAC, AES-128-CFB, SHA-256, bound to nothing.
+pub(super) fn start_auth_session(
+    key: u32,
+    nonce: &Nonce,
+    encrypted_salt: &[u8],
+) -> TpmResult<Marshalled> {
+    let command = TpmStartAuthSessionCommand {
+        handles: [TpmHandle::from(key), TpmHandle::from(TpmRh::Null.value())],
+        nonce_caller: Tpm2bNonce::try_from(&nonce[..])?,
+        encrypted_salt: Tpm2bEncryptedSecret::try_from(encrypted_salt)?,
+        session_type: TpmSe::Hmac,
+        symmetric: TpmtSymDefObject {
+            algorithm: TpmAlgId::Aes,
+            key_bits: TpmuSymKeyBits::Aes(128.into()),
+            mode: TpmuSymMode::Aes(TpmAlgId::Cfb),
+        },
+        auth_hash: TpmAlgId::Sha256,
     };
-    Marshalled::new(&command, true)
+    Marshalled::new(&command, false)
+}
+
+pub(super) fn hmac(
+    root: &LoadedRoot,
+    digest: &IdentityDigest,
+) -> TpmResult<Authorized<TpmHmacCommand>> {
+    Ok(Authorized {
+        command: TpmHmacCommand {
+            handles: [TpmHandle::from(root.object)],
+            buffer: Tpm2bMaxBuffer::try_from(&digest.as_bytes()[..])?,
+            hash_alg: TpmAlgId::Sha256,
+        },
+        name: root.name.as_bytes().to_vec(),
+    })
+}
+
+pub(super) fn hmac_start(root: &LoadedRoot) -> Authorized<TpmHmacStartCommand> {
+    Authorized {
+        command: TpmHmacStartCommand {
+            handles: [TpmHandle::from(root.object)],
+            auth: Tpm2bAuth::default(),
+            hash_alg: TpmAlgId::Sha256,
+        },
+        name: root.name.as_bytes().to_vec(),
+    }
+}
+
+pub(super) fn sequence_complete(
+    sequence: u32,
+    digest: &IdentityDigest,
+) -> TpmResult<Authorized<TpmSequenceCompleteCommand>> {
+    Ok(Authorized {
+        command: TpmSequenceCompleteCommand {
+            handles: [TpmHandle::from(sequence)],
+            buffer: Tpm2bMaxBuffer::try_from(&digest.as_bytes()[..])?,
+            hierarchy: TpmRh::Null,
+        },
+        // A sequence has none.
+        name: Vec::new(),
+    })
 }
 
 pub(super) fn sign(root: u32, digest: &IdentityDigest) -> TpmResult<Marshalled> {
@@ -100,10 +229,18 @@ pub(super) fn flush_context(handle: u32) -> TpmResult<Marshalled> {
 }
 
 pub(super) fn transient_handles() -> TpmResult<Marshalled> {
+    loaded_handles(TRANSIENT_FIRST)
+}
+
+pub(super) fn session_handles() -> TpmResult<Marshalled> {
+    loaded_handles(LOADED_SESSION_FIRST)
+}
+
+fn loaded_handles(first: u32) -> TpmResult<Marshalled> {
     let command = TpmGetCapabilityCommand {
         handles: [],
         cap: TpmCap::Handles,
-        property: TpmUint32::from(TRANSIENT_FIRST),
+        property: TpmUint32::from(first),
         property_count: TpmUint32::from(64),
     };
     Marshalled::new(&command, false)
@@ -141,7 +278,7 @@ pub(super) fn code(response: &[u8; MOST]) -> u32 {
 }
 
 /// The handle of a response that has one.
-fn handle(response: &[u8]) -> Result<u32, Wrong> {
+pub(super) fn handle(response: &[u8]) -> Result<u32, Wrong> {
     match response.get(10..14) {
         Some(&[a, b, c, d]) => Ok(u32::from_be_bytes([a, b, c, d])),
         _ => Err("it has no handle".into()),
@@ -156,7 +293,7 @@ pub(super) fn created(response: &[u8]) -> Result<Created, Wrong> {
         match TpmResponse::cast(response).and_then(TpmResponse::unmarshal) {
             Ok(response) => response,
             Err(error) => {
-                let root = Err(wrong(error));
+                let root = Err(Unfit::Other(wrong(error)));
                 return Ok(Created { object, root });
             }
         };
@@ -164,12 +301,40 @@ pub(super) fn created(response: &[u8]) -> Result<Created, Wrong> {
     Ok(Created::new(object, &public_area, root.name.as_ref()))
 }
 
-/// The Name of the object that TPM2_ReadPublic read, if it could be a root key.
-pub(super) fn possible_root(response: &[u8]) -> Result<Option<Name>, Wrong> {
+/// The object that TPM2_CreatePrimary made, whatever it is.
+pub(super) fn object(response: &[u8]) -> Result<Object, Wrong> {
+    let object = handle(response)?;
+    let parsed: TpmResult<TpmCreatePrimaryResponse> =
+        TpmResponse::cast(response).and_then(TpmResponse::unmarshal);
+    let public_area = match parsed {
+        Ok(response) => marshalled(&response.out_public.inner)?,
+        Err(_) => Vec::new(),
+    };
+    Ok(Object {
+        object,
+        public_area,
+    })
+}
+
+/// The public area that TPM2_ReadPublic read.
+pub(super) fn public_area(response: &[u8]) -> Result<Vec<u8>, Wrong> {
     let response: TpmReadPublicResponse = TpmResponse::cast(response)
         .and_then(TpmResponse::unmarshal)
         .map_err(wrong)?;
-    Ok(Name::of_root(&marshalled(&response.out_public.inner)?))
+    marshalled(&response.out_public.inner)
+}
+
+/// What TPM2_StartAuthSession started: the session and its nonce.
+pub(super) fn started(response: &[u8]) -> Result<(u32, Vec<u8>), Wrong> {
+    let session = handle(response)?;
+    let response: TpmStartAuthSessionResponse = TpmResponse::cast(response)
+        .and_then(TpmResponse::unmarshal)
+        .map_err(wrong)?;
+    let nonce = response.nonce_tpm.as_ref();
+    if nonce.len() < 16 {
+        return Err("its nonce is too short".into());
+    }
+    Ok((session, nonce.to_vec()))
 }
 
 fn marshalled(public_area: &TpmtPublic) -> Result<Vec<u8>, Wrong> {
@@ -212,6 +377,17 @@ fn capability(response: &[u8]) -> Result<TpmuCapabilities, Wrong> {
 /// The 32 secret bytes of a response to TPM2_HMAC: outHMAC, a TPM2B_DIGEST.
 pub(super) fn out_hmac(response: &[u8]) -> Result<Zeroizing<[u8; 32]>, Wrong> {
     secret(parameters(response)?, &[0x00, 0x20])
+}
+
+/// The 32 secret bytes of a response to TPM2_SequenceComplete: result, a
+/// TPM2B_DIGEST, before validation, a TPMT_TK_HASHCHECK without digest.
+pub(super) fn sequence_result(response: &[u8]) -> Result<Zeroizing<[u8; 32]>, Wrong> {
+    let ticket = [0x80, 0x24, 0x40, 0x00, 0x00, 0x07, 0x00, 0x00];
+    let parameters = parameters(response)?;
+    secret(
+        parameters.strip_suffix(&ticket).unwrap_or(parameters),
+        &[0x00, 0x20],
+    )
 }
 
 /// The 32 secret bytes of a response to TPM2_Sign: signature, a TPMT_SIGNATURE

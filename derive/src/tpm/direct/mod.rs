@@ -6,32 +6,52 @@ use std::io;
 use std::time::Instant;
 
 use tpm2_protocol::TpmResult;
+use tpm2_protocol::frame::TpmFrame;
 use zeroize::{Zeroize, Zeroizing};
 
-use super::connection::{Connection, Created, Failed, Found};
-use super::{ResponseCode, Session, Tcti};
+use super::connection::{Connection, Created, Failed, Object, Unfit};
+use super::{LoadedRoot, ResponseCode, Session, StorageAlgorithm, StorageKey, Tcti};
 use crate::derivation::IdentityKey;
 use crate::identity::IdentityDigest;
 
 mod commands;
 mod link;
 mod properties;
+mod protected;
 
-use commands::{Marshalled, Wrong};
+use commands::{Authorized, Marshalled, Wrong};
 use link::{Link, MOST};
 pub use properties::Properties;
+use protected::{DECRYPT, ENCRYPT, Fault, Protected, Salt, nonce};
 
 /// The backend that needs no library: devices and software TPMs.
 pub type Direct = Session<Wire>;
+
+/// Before everything else in a response.
+const HEADER: usize = 10;
 
 /// A connection of [`Direct`].
 #[derive(Debug)]
 pub struct Wire {
     link: Link,
     response: Box<Zeroizing<[u8; MOST]>>,
+    protected: Option<Protected>,
 }
 
 impl Wire {
+    /// Sends a command once, as it is.
+    fn exchange(&mut self, bytes: TpmResult<Marshalled>, until: Instant) -> Result<usize, Failed> {
+        let bytes = bytes.map_err(|error| Failed::Malformed(format!("can't send: {error:?}")))?;
+        let length = self
+            .link
+            .exchange(bytes.as_bytes(), &mut self.response, until)
+            .map_err(Failed::Connection)?;
+        match ResponseCode::new(commands::code(&self.response)) {
+            None => Ok(length),
+            Some(code) => Err(Failed::Response(code)),
+        }
+    }
+
     /// Sends a command once, and takes something out of the response.
     fn ask<T>(
         &mut self,
@@ -39,25 +59,44 @@ impl Wire {
         until: Instant,
         take: impl FnOnce(&[u8]) -> Result<T, Wrong>,
     ) -> Result<T, Failed> {
-        let bytes = bytes.map_err(|error| Failed::Malformed(format!("can't send: {error:?}")))?;
-        let length = self
-            .link
-            .exchange(bytes.as_bytes(), &mut self.response, until)
-            .map_err(Failed::Connection)?;
-        match ResponseCode::new(commands::code(&self.response)) {
-            None => take(&self.response[..length]).map_err(Failed::Malformed),
-            Some(code) => Err(Failed::Response(code)),
+        let length = self.exchange(bytes, until)?;
+        take(&self.response[..length]).map_err(Failed::Malformed)
+    }
+
+    /// As `ask`, in the session if there is one. An answer that has a handle is
+    /// taken even if it is forged, so that whatever was loaded is flushed.
+    fn ask_authorized<C: TpmFrame, T>(
+        &mut self,
+        command: TpmResult<Authorized<C>>,
+        attributes: u8,
+        handles: usize,
+        until: Instant,
+        take: impl FnOnce(&[u8]) -> Result<T, Wrong>,
+    ) -> Result<T, Failed> {
+        let command =
+            command.map_err(|error| Failed::Malformed(format!("can't send: {error:?}")))?;
+        let Some(session) = &mut self.protected else {
+            return self.ask(command.by_password(), until, take);
+        };
+        let bytes = command.by(session, attributes);
+        let length = self.exchange(bytes, until)?;
+        let session = self.protected.as_mut().expect("as before");
+        let body = self.response.get_mut(HEADER + 4 * handles..length);
+        match session.check(command.code(), body.unwrap_or_default()) {
+            Ok(()) => take(&self.response[..length]).map_err(Failed::Malformed),
+            Err(Fault::Malformed) => {
+                let what = "it is not in the session that the command was in";
+                Err(Failed::Malformed(what.into()))
+            }
+            Err(Fault::Forged) => Err(Failed::Forged),
         }
     }
 
-    /// As `ask`, for a response with a secret in it.
-    fn ask_secret(
+    /// Passes on a secret that was in the response.
+    fn secret(
         &mut self,
-        bytes: TpmResult<Marshalled>,
-        until: Instant,
-        take: impl FnOnce(&[u8]) -> Result<Zeroizing<[u8; 32]>, Wrong>,
+        secret: Result<Zeroizing<[u8; 32]>, Failed>,
     ) -> Result<IdentityKey, Failed> {
-        let secret = self.ask(bytes, until, take);
         self.response.zeroize();
         secret.map(IdentityKey::new)
     }
@@ -70,6 +109,7 @@ impl Connection for Wire {
         Ok(Self {
             link: Link::open(place, until)?,
             response: Box::new(Zeroizing::new([0; MOST])),
+            protected: None,
         })
     }
 
@@ -77,17 +117,63 @@ impl Connection for Wire {
         self.link.is_stuck()
     }
 
+    fn create_storage_key(
+        &mut self,
+        algorithm: StorageAlgorithm,
+        until: Instant,
+    ) -> Result<Object, Failed> {
+        let command = commands::create_storage_key(algorithm);
+        self.ask(command, until, commands::object)
+    }
+
+    fn protect(&mut self, object: u32, key: &StorageKey, until: Instant) -> Result<u32, Failed> {
+        let salt = Salt::for_key(key)
+            .ok_or_else(|| Failed::Malformed("nothing can be encrypted to its key".into()))?;
+        let nonce_caller = nonce();
+        let command = commands::start_auth_session(object, &nonce_caller, &salt.encrypted);
+        let (session, nonce_tpm) = self.ask(command, until, commands::started)?;
+        self.protected = Some(Protected::new(session, &salt, &nonce_tpm, nonce_caller));
+        Ok(session)
+    }
+
     fn create_primary(&mut self, until: Instant) -> Result<Created, Failed> {
-        self.ask(commands::create_primary(), until, commands::created)
+        let command = commands::create_primary();
+        match self.ask_authorized(command, 0, 1, until, commands::created) {
+            // Something has been loaded, and has to go.
+            Err(Failed::Forged) => Ok(Created {
+                object: commands::handle(&**self.response).map_err(Failed::Malformed)?,
+                root: Err(Unfit::Forged),
+            }),
+            other => other,
+        }
     }
 
     fn hmac(
         &mut self,
-        object: u32,
+        root: &LoadedRoot,
         digest: &IdentityDigest,
         until: Instant,
     ) -> Result<IdentityKey, Failed> {
-        self.ask_secret(commands::hmac(object, digest), until, commands::out_hmac)
+        let (command, attributes) = (commands::hmac(root, digest), DECRYPT | ENCRYPT);
+        let secret = self.ask_authorized(command, attributes, 0, until, commands::out_hmac);
+        self.secret(secret)
+    }
+
+    fn hmac_start(&mut self, root: &LoadedRoot, until: Instant) -> Result<u32, Failed> {
+        let command = Ok(commands::hmac_start(root));
+        self.ask_authorized(command, 0, 1, until, commands::handle)
+    }
+
+    fn sequence_complete(
+        &mut self,
+        sequence: u32,
+        digest: &IdentityDigest,
+        until: Instant,
+    ) -> Result<IdentityKey, Failed> {
+        let command = commands::sequence_complete(sequence, digest);
+        let (attributes, take) = (DECRYPT | ENCRYPT, commands::sequence_result);
+        let secret = self.ask_authorized(command, attributes, 0, until, take);
+        self.secret(secret)
     }
 
     fn sign(
@@ -96,30 +182,30 @@ impl Connection for Wire {
         digest: &IdentityDigest,
         until: Instant,
     ) -> Result<IdentityKey, Failed> {
-        self.ask_secret(
-            commands::sign(object, digest),
-            until,
-            commands::hmac_signature,
-        )
+        let command = commands::sign(object, digest);
+        let secret = self.ask(command, until, commands::hmac_signature);
+        self.secret(secret)
     }
 
     fn flush_context(&mut self, object: u32, until: Instant) -> Result<(), Failed> {
-        self.ask(commands::flush_context(object), until, |_| Ok(()))
+        self.ask(commands::flush_context(object), until, |_| Ok(()))?;
+        self.protected.take_if(|session| session.handle() == object);
+        Ok(())
     }
 
     fn transient_handles(&mut self, until: Instant) -> Result<Vec<u32>, Failed> {
         self.ask(commands::transient_handles(), until, commands::handles)
     }
 
-    fn read_public(&mut self, handle: u32, until: Instant) -> Result<Option<Found>, Failed> {
-        let name = self.ask(
-            commands::read_public(handle),
-            until,
-            commands::possible_root,
-        )?;
-        Ok(name.map(|name| Found {
+    fn session_handles(&mut self, until: Instant) -> Result<Vec<u32>, Failed> {
+        self.ask(commands::session_handles(), until, commands::handles)
+    }
+
+    fn read_public(&mut self, handle: u32, until: Instant) -> Result<Object, Failed> {
+        let public_area = self.ask(commands::read_public(handle), until, commands::public_area)?;
+        Ok(Object {
             object: handle,
-            name,
-        }))
+            public_area,
+        })
     }
 }

@@ -44,13 +44,15 @@ fn case(
 }
 
 /// The lines that need the TPM to answer.
-pub(super) const ANSWERS: [&str; 8] = [
+pub(super) const ANSWERS: [&str; 10] = [
     "tpm.answer",
     "tpm.hierarchy",
     "tpm.owner-auth",
     "tpm.lockout",
     "tpm.leftovers",
+    "tpm.conversation",
     "tpm.root",
+    "tpm.enrolment",
     "tpm.hmac",
     "tpm.time",
 ];
@@ -396,7 +398,7 @@ fn callout_config() -> Vec<Case> {
 }
 
 fn tpm() -> Vec<Case> {
-    let root = ["tpm.root", "tpm.hmac", "tpm.time"];
+    let root = &ANSWERS[5..];
     vec![
         case(
             "everybody can wait in line",
@@ -486,14 +488,14 @@ fn tpm() -> Vec<Case> {
             "the owner has a password",
             "tpm 8002 '00000129 40000001 00000009 40000009 0000 00 0000 0003 616263'",
             "tpm 8002 '00000129 40000001 0000000c 40000009 0000 00 0003 616263 0000'",
-            wrong(&[("tpm.owner-auth", "wrong", "has a password")], &root),
+            wrong(&[("tpm.owner-auth", "wrong", "has a password")], root),
         ),
         // Until the machine is switched off.
         case(
             "the owner hierarchy is off",
             "tpm 8002 '00000121 40000001 00000009 40000009 0000 00 0000 40000001 00'",
             "",
-            wrong(&[("tpm.hierarchy", "wrong", "hierarchy is off")], &root),
+            wrong(&[("tpm.hierarchy", "wrong", "hierarchy is off")], root),
         ),
     ]
 }

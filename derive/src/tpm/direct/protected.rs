@@ -1,0 +1,372 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! A session that protects commands: TPM 2.0 Part 1, sections 11.4.10 (key
+//! derivation), 19.6 (HMAC sessions) and 21 (parameter encryption), with what
+//! annexes B.10.2 and C.6.1 have on secrets that are shared by RSA and ECC.
+//!
+//! The session's key comes from a salt that only the TPM with the storage key can
+//! decrypt. From it every command and every answer has an HMAC, and the first
+//! parameter of each is encrypted where that is asked for.
+//!
+//! One session at a time, which is also what the command is authorised by, with
+//! an empty authorisation value, and SHA-256 throughout.
+
+use aes::Aes128;
+use aes::cipher::{AsyncStreamCipher, KeyIvInit};
+use hmac::{Hmac, Mac};
+use p256::ecdh::EphemeralSecret;
+use p256::elliptic_curve::sec1::ToEncodedPoint;
+use rsa::Oaep;
+use rsa::rand_core::{OsRng, RngCore};
+use sha2::{Digest, Sha256};
+use zeroize::{Zeroize, Zeroizing};
+
+use crate::tpm::storage_key::{Public, StorageKey};
+
+/// Bits of TPMA_SESSION: Part 2, section 8.4.
+const CONTINUE_SESSION: u8 = 1 << 0;
+/// The command's first parameter is encrypted.
+pub(super) const DECRYPT: u8 = 1 << 5;
+/// The answer's first parameter is encrypted.
+pub(super) const ENCRYPT: u8 = 1 << 6;
+
+/// 32 secret bytes.
+type Secret = Zeroizing<[u8; 32]>;
+
+/// As long as a digest of the session's hash algorithm: the most that is of use.
+pub(super) type Nonce = [u8; 32];
+
+/// What is wrong with an answer.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Fault {
+    /// It is no answer to a command in a session.
+    Malformed,
+    /// Its HMAC is not that of the TPM with the storage key.
+    Forged,
+}
+
+pub(super) fn nonce() -> Nonce {
+    let mut nonce = Nonce::default();
+    OsRng.fill_bytes(&mut nonce);
+    nonce
+}
+
+/// A salt, and how it is told to the TPM: what an encryptedSalt
+/// (TPM2B_ENCRYPTED_SECRET) holds.
+pub(super) struct Salt {
+    pub(super) salt: Secret,
+    pub(super) encrypted: Vec<u8>,
+}
+
+impl Salt {
+    /// Makes a salt for whoever has that storage key. `None` if it can't be
+    /// encrypted to it.
+    pub(super) fn for_key(key: &StorageKey) -> Option<Self> {
+        match key.public() {
+            Public::P256(public) => {
+                let ephemeral = EphemeralSecret::random(&mut OsRng);
+                let ours = ephemeral.public_key().to_encoded_point(false);
+                let theirs = public.to_encoded_point(false);
+                let shared = ephemeral.diffie_hellman(public);
+                let salt = kdfe(shared.raw_secret_bytes(), "SECRET", ours.x()?, theirs.x()?);
+                let size = [0, 32];
+                // A TPMS_ECC_POINT.
+                let encrypted = [&size[..], ours.x()?, &size, ours.y()?].concat();
+                Some(Self { salt, encrypted })
+            }
+            Public::Rsa(public) => {
+                let mut salt = Secret::default();
+                OsRng.fill_bytes(&mut *salt);
+                let padding = Oaep::new_with_label::<Sha256, _>("SECRET\0");
+                let encrypted = public.encrypt(&mut OsRng, padding, &*salt).ok()?;
+                Some(Self { salt, encrypted })
+            }
+        }
+    }
+}
+
+/// A session that the TPM has started.
+pub(super) struct Protected {
+    handle: u32,
+    key: Secret,
+    nonce_tpm: Vec<u8>,
+    /// Of the command that waits for its answer.
+    nonce_caller: Nonce,
+    attributes: u8,
+}
+
+impl std::fmt::Debug for Protected {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Protected(0x{:08x})", self.handle)
+    }
+}
+
+impl Protected {
+    pub(super) fn new(handle: u32, salt: &Salt, nonce_tpm: &[u8], nonce_caller: Nonce) -> Self {
+        Self {
+            handle,
+            key: kdfa(&*salt.salt, "ATH", nonce_tpm, &nonce_caller),
+            nonce_tpm: nonce_tpm.to_vec(),
+            nonce_caller,
+            attributes: 0,
+        }
+    }
+
+    pub(super) fn handle(&self) -> u32 {
+        self.handle
+    }
+
+    /// The authorisation area of a command, whose parameters are encrypted on the
+    /// way if `attributes` say so. The session goes on after it.
+    pub(super) fn authorize(
+        &mut self,
+        code: u32,
+        names: &[u8],
+        parameters: &mut [u8],
+        attributes: u8,
+    ) -> Vec<u8> {
+        self.attributes = attributes | CONTINUE_SESSION;
+        self.nonce_caller = nonce();
+        if self.attributes & DECRYPT != 0
+            && let Some(first) = first_parameter(parameters)
+        {
+            self.cipher(&self.nonce_caller, &self.nonce_tpm)
+                .encrypt(first);
+        }
+        let command = Sha256::new()
+            .chain_update(code.to_be_bytes())
+            .chain_update(names)
+            .chain_update(parameters)
+            .finalize();
+        let mac = self.mac(&command, &self.nonce_caller, &self.nonce_tpm);
+        let mac = mac.finalize().into_bytes();
+        let size = [0, 32];
+        [
+            &self.handle.to_be_bytes()[..],
+            &size,
+            &self.nonce_caller,
+            &[self.attributes],
+            &size,
+            &mac,
+        ]
+        .concat()
+    }
+
+    /// Checks what follows the handles of an answer without error, and decrypts
+    /// what is encrypted.
+    pub(super) fn check(&mut self, code: u32, body: &mut [u8]) -> Result<(), Fault> {
+        let (size, rest) = body.split_first_chunk_mut().ok_or(Fault::Malformed)?;
+        let size = usize::try_from(u32::from_be_bytes(*size)).map_err(|_| Fault::Malformed)?;
+        let (parameters, area) = rest.split_at_mut_checked(size).ok_or(Fault::Malformed)?;
+        let (nonce_tpm, rest) = sized(area).ok_or(Fault::Malformed)?;
+        let (attributes, rest) = rest.split_first().ok_or(Fault::Malformed)?;
+        let (mac, rest) = sized(rest).ok_or(Fault::Malformed)?;
+        if !rest.is_empty() {
+            return Err(Fault::Malformed);
+        }
+        let response = Sha256::new()
+            .chain_update([0; 4])
+            .chain_update(code.to_be_bytes())
+            .chain_update(&*parameters)
+            .finalize();
+        if *attributes != self.attributes {
+            return Err(Fault::Forged);
+        }
+        self.mac(&response, nonce_tpm, &self.nonce_caller)
+            .verify_slice(mac)
+            .map_err(|_| Fault::Forged)?;
+        self.nonce_tpm = nonce_tpm.to_vec();
+        if self.attributes & ENCRYPT != 0 {
+            let first = first_parameter(parameters).ok_or(Fault::Malformed)?;
+            self.cipher(&self.nonce_tpm, &self.nonce_caller)
+                .decrypt(first);
+        }
+        Ok(())
+    }
+
+    /// Part 1, section 19.6.5, with an empty authorisation value.
+    fn mac(&self, parameters: &[u8], newer: &[u8], older: &[u8]) -> Hmac<Sha256> {
+        keyed(&*self.key)
+            .chain_update(parameters)
+            .chain_update(newer)
+            .chain_update(older)
+            .chain_update([self.attributes])
+    }
+
+    fn cipher(&self, newer: &[u8], older: &[u8]) -> Cipher {
+        Cipher(kdfa(&*self.key, "CFB", newer, older))
+    }
+}
+
+/// AES-128-CFB with the key and the initialisation vector of Part 1, section 21.3.
+struct Cipher(Secret);
+
+impl Cipher {
+    fn encrypt(&self, data: &mut [u8]) {
+        let (key, vector) = self.0.split_at(16);
+        cfb_mode::Encryptor::<Aes128>::new(key.into(), vector.into()).encrypt(data);
+    }
+
+    fn decrypt(&self, data: &mut [u8]) {
+        let (key, vector) = self.0.split_at(16);
+        cfb_mode::Decryptor::<Aes128>::new(key.into(), vector.into()).decrypt(data);
+    }
+}
+
+fn keyed(key: &[u8]) -> Hmac<Sha256> {
+    Hmac::new_from_slice(key).expect("HMAC takes any key")
+}
+
+/// KDFa of Part 1, section 11.4.10.2: 256 bits, by HMAC-SHA256.
+fn kdfa(key: &[u8], label: &str, context_u: &[u8], context_v: &[u8]) -> Secret {
+    let mac = keyed(key)
+        .chain_update(1_u32.to_be_bytes())
+        .chain_update(label)
+        .chain_update([0])
+        .chain_update(context_u)
+        .chain_update(context_v)
+        .chain_update(256_u32.to_be_bytes());
+    wiped(mac.finalize().into_bytes())
+}
+
+/// KDFe of Part 1, section 11.4.10.3: 256 bits, by SHA-256.
+fn kdfe(shared: &[u8], label: &str, party_u: &[u8], party_v: &[u8]) -> Secret {
+    let digest = Sha256::new()
+        .chain_update(1_u32.to_be_bytes())
+        .chain_update(shared)
+        .chain_update(label)
+        .chain_update([0])
+        .chain_update(party_u)
+        .chain_update(party_v);
+    wiped(digest.finalize())
+}
+
+fn wiped(mut bytes: sha2::digest::Output<Sha256>) -> Secret {
+    let secret = Secret::new(bytes.into());
+    bytes.as_mut_slice().zeroize();
+    secret
+}
+
+/// The content of a TPM2B at the beginning.
+fn first_parameter(parameters: &mut [u8]) -> Option<&mut [u8]> {
+    let (size, rest) = parameters.split_first_chunk_mut()?;
+    rest.get_mut(..u16::from_be_bytes(*size).into())
+}
+
+/// A TPM2B, and what follows.
+fn sized(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
+    let (size, rest) = bytes.split_first_chunk()?;
+    rest.split_at_checked(u16::from_be_bytes(*size).into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// As computed by `tests/oracle`.
+    #[test]
+    fn key_derivation() {
+        let (one, two, three) = ([1; 32], [2; 32], [3; 32]);
+        assert_eq!(
+            hex::encode(*kdfa(&one, "ATH", &two, &three)),
+            "d61e4115d0e81cb1945ebb5d9b419bee7a4ee232e491f18649e90032a4af1aaa"
+        );
+        assert_eq!(
+            hex::encode(*kdfe(&one, "SECRET", &two, &three)),
+            "e1619cfe448bd19480b151fd69fd170a7d15fc3627e3bafe0a01c25783fca2fc"
+        );
+    }
+
+    fn session() -> Protected {
+        let salt = Salt {
+            salt: Secret::new([1; 32]),
+            encrypted: Vec::new(),
+        };
+        Protected::new(0x0200_0000, &salt, &[2; 32], [3; 32])
+    }
+
+    /// What a TPM with the same key answers, by the same formulas.
+    fn answer(command: &Protected, secret: &[u8; 32], nonce_tpm: Nonce) -> Vec<u8> {
+        let mut parameters = [&[0, 32][..], secret].concat();
+        let encrypted = first_parameter(&mut parameters).unwrap();
+        let cipher = command.cipher(&nonce_tpm, &command.nonce_caller);
+        cipher.encrypt(encrypted);
+        let hash = Sha256::new()
+            .chain_update([0; 4])
+            .chain_update(0x155_u32.to_be_bytes())
+            .chain_update(&parameters)
+            .finalize();
+        let mac = command.mac(&hash, &nonce_tpm, &command.nonce_caller);
+        let size = u32::try_from(parameters.len()).unwrap().to_be_bytes();
+        let mac = mac.finalize().into_bytes();
+        let attributes = [command.attributes];
+        let parts = [
+            &size[..],
+            &parameters,
+            &[0, 32],
+            &nonce_tpm,
+            &attributes,
+            &[0, 32],
+            &mac,
+        ];
+        parts.concat()
+    }
+
+    #[test]
+    fn the_digest_is_encrypted_and_each_time_differently() {
+        let mut session = session();
+        let mut seen = Vec::new();
+        for _ in 0..2 {
+            let mut parameters = [&[0, 32][..], &[7; 32], &[0, 0x0B]].concat();
+            session.authorize(0x155, &[9; 34], &mut parameters, DECRYPT | ENCRYPT);
+            assert_eq!(
+                (&parameters[..2], &parameters[34..]),
+                (&[0, 32][..], &[0, 0x0B][..])
+            );
+            seen.push(parameters);
+        }
+        assert_ne!(seen[0], seen[1]);
+        assert!(!seen[0].windows(4).any(|window| window == [7; 4]));
+    }
+
+    #[test]
+    fn an_answer_that_was_changed_is_not_taken() {
+        let mut session = session();
+        session.authorize(0x155, &[9; 34], &mut [], DECRYPT | ENCRYPT);
+        let honest = answer(&session, &[5; 32], [6; 32]);
+        assert!(!honest.windows(4).any(|window| window == [5; 4]));
+        for place in 0..honest.len() {
+            let mut changed = honest.clone();
+            changed[place] ^= 1;
+            session.check(0x155, &mut changed).unwrap_err();
+        }
+        for length in 0..honest.len() {
+            session
+                .check(0x155, &mut honest[..length].to_vec())
+                .unwrap_err();
+        }
+        let other_command = session.check(0x15B, &mut honest.clone());
+        assert_eq!(other_command, Err(Fault::Forged));
+        let mut taken = honest.clone();
+        session.check(0x155, &mut taken).unwrap();
+        assert_eq!(taken[6..38], [5; 32]);
+        // Nor is it taken again.
+        session.authorize(0x155, &[9; 34], &mut [], DECRYPT | ENCRYPT);
+        let replayed = session.check(0x155, &mut honest.clone());
+        assert_eq!(replayed, Err(Fault::Forged));
+    }
+
+    #[test]
+    fn another_salt_is_another_session() {
+        let mut session = session();
+        session.authorize(0x155, &[9; 34], &mut [], ENCRYPT);
+        let answer = answer(&session, &[5; 32], [6; 32]);
+        let mut others = Protected {
+            key: Secret::new([8; 32]),
+            nonce_tpm: session.nonce_tpm.clone(),
+            nonce_caller: session.nonce_caller,
+            ..session
+        };
+        assert_eq!(others.check(0x155, &mut answer.clone()), Err(Fault::Forged));
+        session.check(0x155, &mut answer.clone()).unwrap();
+    }
+}

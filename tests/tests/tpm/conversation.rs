@@ -1,0 +1,357 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! Who can listen to a conversation with a TPM, or answer in its place.
+
+use std::time::Duration;
+
+use tdk_simulator::Swtpm;
+use tdk_tests::backend::Backend;
+use tdk_tests::middle::{Action, Middle, cc};
+use tdk_tests::{assert_no_handles, oracle, over_both_backends};
+use tpm_derived_keys::KeyInfo;
+use tpm_derived_keys::identity::{Identity, IdentityDigest, Realm, Scope, Subject};
+use tpm_derived_keys::request::Request;
+use tpm_derived_keys::tpm::{
+    Bus, Cause, Name, PERSISTENT_STORAGE_KEY, Patience, RootKey, StorageAlgorithm, StorageKey,
+    TpmError,
+};
+
+over_both_backends!(
+    a_listener_hears_no_key,
+    a_listener_hears_no_key_of_a_tpm_without_tpm2_hmac,
+    an_enrolled_tpm_answers,
+    another_tpm_in_the_place_of_the_enrolled_one,
+    somebody_who_offers_a_key_of_his_own,
+    a_storage_key_that_is_kept_in_the_tpm,
+    another_object_where_the_storage_key_is_kept,
+    a_tpm_without_ecc,
+    a_tpm_that_can_not_encrypt,
+);
+
+const PATIENCE: Patience = Patience {
+    turn: Duration::from_mins(2),
+    hold: Duration::from_mins(1),
+};
+
+fn digest() -> IdentityDigest {
+    let identity = Identity::new(Subject::Id, Scope::Uid, 0, Realm::default()).unwrap();
+    identity.digest()
+}
+
+/// What keys are asked for.
+fn requests() -> Vec<Request> {
+    let request = |key_type: &[u8], id: u32| {
+        let description = format!("tpm2:derived:{id}");
+        Request::parse(key_type, description.as_bytes(), b"32 id").unwrap()
+    };
+    (0..8)
+        .flat_map(|id| [request(b"user", id), request(b"logon", id)])
+        .collect()
+}
+
+/// What is known of a TPM.
+#[derive(Clone, Copy, Default)]
+struct Known {
+    root: Option<Name>,
+    srk: Option<Name>,
+}
+
+fn derive(backend: Backend, tcti: &str, known: Known) -> Result<Vec<Vec<u8>>, TpmError> {
+    let mut tpm = backend.open_known(tcti, &PATIENCE, known.root, known.srk)?;
+    let mut root = RootKey::create(&mut tpm)?;
+    let key = root.identity_key(&digest())?;
+    root.flush()?;
+    let keys = requests()
+        .iter()
+        .map(|request| key.expand(&KeyInfo::from(request)).as_bytes().to_vec())
+        .collect();
+    Ok(keys)
+}
+
+/// A command with the owner's empty password.
+fn owner(code: u32, handles: &[u32], parameters: &[u8]) -> Vec<u8> {
+    let handles: Vec<u8> = handles
+        .iter()
+        .flat_map(|handle| handle.to_be_bytes())
+        .collect();
+    let size = u32::try_from(10 + handles.len() + 13 + parameters.len()).unwrap();
+    [
+        &[0x80, 0x02][..],
+        &size.to_be_bytes(),
+        &code.to_be_bytes(),
+        &handles,
+        &[0, 0, 0, 9, 0x40, 0, 0, 9, 0, 0, 0, 0, 0],
+        parameters,
+    ]
+    .concat()
+}
+
+fn send(tpm: &Swtpm, command: &[u8]) -> Vec<u8> {
+    let response = tpm.send(command).unwrap();
+    assert_eq!(response[6..10], [0; 4], "{response:02x?}");
+    response
+}
+
+fn handle(response: &[u8]) -> u32 {
+    u32::from_be_bytes(response[10..14].try_into().unwrap())
+}
+
+fn create_primary(template: &[u8]) -> Vec<u8> {
+    let size = u16::try_from(template.len()).unwrap().to_be_bytes();
+    let parameters = [&[0, 4, 0, 0, 0, 0][..], &size, template, &[0; 6]].concat();
+    owner(cc::CREATE_PRIMARY, &[0x4000_0001], &parameters)
+}
+
+fn flush(tpm: &Swtpm, handle: u32) {
+    let command = [
+        &[0x80, 0x01, 0, 0, 0, 14, 0, 0, 0x01, 0x65][..],
+        &handle.to_be_bytes(),
+    ];
+    send(tpm, &command.concat());
+}
+
+/// What the TPM makes of a template, and the public area.
+fn made(tpm: &Swtpm, template: &[u8]) -> (Vec<u8>, Vec<u8>) {
+    let response = send(tpm, &create_primary(template));
+    flush(tpm, handle(&response));
+    let size = u16::from_be_bytes(response[18..20].try_into().unwrap());
+    let public_area = response[20..20 + usize::from(size)].to_vec();
+    (response, public_area)
+}
+
+fn storage_key(tpm: &Swtpm, algorithm: StorageAlgorithm) -> Name {
+    let (_, public_area) = made(tpm, &algorithm.template());
+    StorageKey::of(&public_area).unwrap().name()
+}
+
+/// TPM2_EvictControl: has the TPM keep what it makes of a template.
+fn keep(tpm: &Swtpm, template: &[u8]) {
+    let response = send(tpm, &create_primary(template));
+    let handles = [0x4000_0001, handle(&response)];
+    let place = PERSISTENT_STORAGE_KEY.to_be_bytes();
+    send(tpm, &owner(0x120, &handles, &place));
+    flush(tpm, handle(&response));
+}
+
+const ROOT: &[u8] = b"\0\x08\0\x0B\0\x04\x04\x72\0\0\0\x05\0\x0B\0\x13tpm-derived-keys v1";
+
+/// The identity key itself, in clear.
+fn identity_key(tpm: &Swtpm) -> Vec<u8> {
+    let root = handle(&send(tpm, &create_primary(ROOT)));
+    let parameters = [&[0, 32][..], digest().as_bytes(), &[0, 0x0B]].concat();
+    let response = send(tpm, &owner(cc::HMAC, &[root], &parameters));
+    flush(tpm, root);
+    response[16..48].to_vec()
+}
+
+fn root(tpm: &Swtpm) -> Name {
+    oracle::root(&tpm.tcti()).parse().unwrap()
+}
+
+fn heard(recorded: &[u8], what: &[u8]) -> bool {
+    recorded.windows(what.len()).any(|window| window == what)
+}
+
+/// What was recorded shows no secret, unless the conversation was not protected:
+/// then it shows that this finds them.
+fn assert_not_heard(backend: Backend, tpm: &Swtpm, recorded: &[u8], keys: &[Vec<u8>]) {
+    let is_plain = backend.bus() == Bus::Plain;
+    assert_eq!(heard(recorded, &identity_key(tpm)), is_plain);
+    assert_eq!(heard(recorded, digest().as_bytes()), is_plain);
+    for key in keys {
+        assert!(!heard(recorded, key));
+    }
+}
+
+fn a_listener_hears_no_key(backend: Backend) {
+    let tpm = Swtpm::builder().start().unwrap();
+    let middle = Middle::before(&tpm, |_, _| Action::Pass);
+    let keys = derive(backend, &middle.tcti(), Known::default()).unwrap();
+    assert_eq!(
+        keys[0],
+        oracle::key(&tpm.tcti(), &oracle::Request::user("0", "32 id", 0, ""))
+    );
+    assert_not_heard(backend, &tpm, &middle.recorded(), &keys);
+    assert_no_handles(&tpm);
+}
+
+fn a_listener_hears_no_key_of_a_tpm_without_tpm2_hmac(backend: Backend) {
+    let tpm = Swtpm::builder().start().unwrap();
+    let middle = Middle::before(&tpm, |command, _| match command {
+        cc::HMAC => Action::Answer(0x143),
+        _ => Action::Pass,
+    });
+    let keys = derive(backend, &middle.tcti(), Known::default()).unwrap();
+    assert_not_heard(backend, &tpm, &middle.recorded(), &keys);
+    assert_no_handles(&tpm);
+}
+
+fn an_enrolled_tpm_answers(backend: Backend) {
+    let tpm = Swtpm::builder().start().unwrap();
+    let known = Known {
+        root: Some(root(&tpm)),
+        srk: Some(storage_key(&tpm, StorageAlgorithm::P256)),
+    };
+    let keys = derive(backend, &tpm.tcti(), known).unwrap();
+    assert_eq!(
+        keys,
+        derive(backend, &tpm.tcti(), Known::default()).unwrap()
+    );
+    assert_no_handles(&tpm);
+}
+
+fn another_tpm_in_the_place_of_the_enrolled_one(backend: Backend) {
+    let enrolled = Swtpm::builder().start().unwrap();
+    let other = Swtpm::builder().start().unwrap();
+    let middle = Middle::before(&other, |_, _| Action::Pass);
+    let known = Known {
+        root: Some(root(&enrolled)),
+        srk: None,
+    };
+    let error = derive(backend, &middle.tcti(), known).unwrap_err();
+    assert!(matches!(error, TpmError::OtherRoot { .. }), "{error}");
+    assert_eq!(error.cause(), Cause::OtherSeed);
+    assert!(error.hint().contains("cleared"));
+    let known = Known {
+        root: None,
+        srk: Some(storage_key(&enrolled, StorageAlgorithm::P256)),
+    };
+    let result = derive(backend, &middle.tcti(), known);
+    match backend.bus() {
+        // Nothing is salted to it.
+        Bus::Plain => assert!(result.is_ok()),
+        Bus::Encrypted => {
+            let error = result.unwrap_err();
+            assert!(matches!(error, TpmError::OtherStorageKey { .. }), "{error}");
+            assert_eq!(error.cause(), Cause::OtherSeed);
+            assert!(!middle.seen().contains(&cc::HMAC));
+        }
+    }
+    assert_no_handles(&other);
+}
+
+/// The TPM is there, but in between is somebody who wants to know the salt.
+fn somebody_who_offers_a_key_of_his_own(backend: Backend) {
+    if backend.bus() == Bus::Plain {
+        return;
+    }
+    let tpm = Swtpm::builder().start().unwrap();
+    let his = Swtpm::builder().start().unwrap();
+    let (answer, _) = made(&his, &StorageAlgorithm::P256.template());
+    let offer = move |place| {
+        let answer = answer.clone();
+        move |_, before| match before {
+            before if before == place => Action::Instead(answer.clone()),
+            _ => Action::Pass,
+        }
+    };
+    let known = Known {
+        root: Some(root(&tpm)),
+        srk: Some(storage_key(&tpm, StorageAlgorithm::P256)),
+    };
+    let middle = Middle::before(&tpm, offer(3));
+    let error = derive(backend, &middle.tcti(), known).unwrap_err();
+    assert!(matches!(error, TpmError::OtherStorageKey { .. }), "{error}");
+    assert!(!middle.seen().contains(&cc::START_AUTH_SESSION));
+    assert_no_handles(&tpm);
+
+    // Where the storage key is not known, the TPM can't decrypt the salt.
+    let middle = Middle::before(&tpm, offer(3));
+    derive(backend, &middle.tcti(), Known::default()).unwrap_err();
+    assert!(!middle.seen().contains(&cc::HMAC));
+    assert_no_handles(&tpm);
+}
+
+fn a_storage_key_that_is_kept_in_the_tpm(backend: Backend) {
+    for algorithm in StorageAlgorithm::ALL {
+        let tpm = Swtpm::builder().start().unwrap();
+        keep(&tpm, &algorithm.template());
+        let known = Known {
+            root: None,
+            srk: Some(storage_key(&tpm, algorithm)),
+        };
+        for known in [Known::default(), known] {
+            let middle = Middle::before(&tpm, |_, _| Action::Pass);
+            let keys = derive(backend, &middle.tcti(), known).unwrap();
+            assert_not_heard(backend, &tpm, &middle.recorded(), &keys);
+            let mut expected = backend.commands().to_vec();
+            if backend.bus() == Bus::Encrypted {
+                // Neither made nor flushed.
+                expected.drain(5..6);
+                expected.drain(3..4);
+            }
+            assert_eq!(middle.seen(), expected);
+        }
+        assert_no_handles(&tpm);
+    }
+}
+
+fn another_object_where_the_storage_key_is_kept(backend: Backend) {
+    // As the template, but with AES of 256 bits; a root key; the right template, but
+    // not the known key.
+    let mut others = StorageAlgorithm::P256.template();
+    others[13] = 0;
+    others[12] = 1;
+    let mut unknown = StorageAlgorithm::P256.template();
+    unknown[30] = 1;
+    for (kept, is_known) in [(&others[..], false), (ROOT, false), (&unknown, true)] {
+        let tpm = Swtpm::builder().start().unwrap();
+        keep(&tpm, kept);
+        let srk = storage_key(&tpm, StorageAlgorithm::P256);
+        let known = Known {
+            root: None,
+            srk: is_known.then_some(srk),
+        };
+        let middle = Middle::before(&tpm, |_, _| Action::Pass);
+        let keys = derive(backend, &middle.tcti(), known).unwrap();
+        assert_not_heard(backend, &tpm, &middle.recorded(), &keys);
+        // One is made, as if there were none.
+        assert_eq!(middle.seen(), backend.commands());
+        assert_no_handles(&tpm);
+    }
+}
+
+fn a_tpm_without_ecc(backend: Backend) {
+    let tpm = Swtpm::builder().start().unwrap();
+    // TPM_RC_TYPE of inPublic.
+    let middle = Middle::before(&tpm, move |command, before| match (command, before) {
+        (cc::CREATE_PRIMARY, 3) if backend.bus() == Bus::Encrypted => Action::Answer(0x2CA),
+        _ => Action::Pass,
+    });
+    let keys = derive(backend, &middle.tcti(), Known::default()).unwrap();
+    assert_not_heard(backend, &tpm, &middle.recorded(), &keys);
+    assert_no_handles(&tpm);
+}
+
+fn a_tpm_that_can_not_encrypt(backend: Backend) {
+    if backend.bus() == Bus::Plain {
+        return;
+    }
+    let tpm = Swtpm::builder().start().unwrap();
+    let without = |lacking: u32, code: u32| {
+        let middle = Middle::before(&tpm, move |command, _| {
+            if command == lacking {
+                Action::Answer(code)
+            } else {
+                Action::Pass
+            }
+        });
+        let error = derive(backend, &middle.tcti(), Known::default()).unwrap_err();
+        assert!(matches!(error, TpmError::NotEncrypted { .. }), "{error}");
+        assert!(error.hint().contains("bus = \"plain\""), "{error}");
+        assert_no_handles(&tpm);
+        error.to_string()
+    };
+    let error = without(cc::CREATE_PRIMARY, 0x2CA);
+    assert!(
+        error.contains("it lacks storage keys of ECC (P-256) and RSA"),
+        "{error}"
+    );
+    // No AES: TPM_RC_SYMMETRIC, parameter 4; no such command at all.
+    for code in [0x4D6, 0x143] {
+        let error = without(cc::START_AUTH_SESSION, code);
+        assert!(
+            error.contains("it lacks HMAC sessions with SHA-256"),
+            "{error}"
+        );
+    }
+}
