@@ -240,8 +240,9 @@ impl TpmError {
                  --force makes it the known one, and the keys of the old one are gone"
             }
             Self::OtherStorageKey { .. } => {
-                "the TPM's owner hierarchy was cleared, this is another machine, or somebody \
-                 answers in the TPM's place; tdk enroll --force makes it the known one"
+                "the TPM's owner hierarchy was cleared, this is another machine, a storage key \
+                 of another template was removed from 0x81000001, or somebody answers in the \
+                 TPM's place; tdk enroll --force makes it the known one"
             }
             Self::NotEncrypted { .. } => {
                 "bus = \"plain\" in /etc/tdk/config.toml does without, where nobody can listen \

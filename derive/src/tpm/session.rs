@@ -423,36 +423,46 @@ impl<C: Connection> Session<C> {
         }
     }
 
-    /// A storage key that is made by the TCG's templates, if it is the known one.
+    /// The storage key that is made by one of the TCG's templates: the known one, if
+    /// one is known.
     fn made_storage_key(&mut self, until: Instant) -> Result<(u32, StorageKey), TpmError> {
-        let mut lacking = None;
+        let command = Command::CreatePrimary;
+        let (mut lacking, mut another) = (None, None);
         for algorithm in StorageAlgorithm::ALL {
-            let command = Command::CreatePrimary;
-            match self.run(command, until, |connection| {
+            let object = match self.run(command, until, |connection| {
                 connection.create_storage_key(algorithm, until)
             }) {
-                Ok(object) => {
-                    self.note(Noted {
-                        storage_key: Some(object.object),
-                        ..self.loaded
-                    });
-                    let what = "the TPM made another object than it was asked for";
-                    let key = StorageKey::of(&object.public_area)
-                        .ok_or_else(|| malformed(command, what.into()))?;
-                    self.trust.check_srk(key.name())?;
-                    return Ok((object.object, key));
-                }
                 Err(TpmError::Response { command, code }) if code.is_unknown_algorithm() => {
                     lacking = Some(TpmError::NotEncrypted {
                         lacks: "storage keys of ECC (P-256) and RSA (2048 bits) with AES-128-CFB",
                         command,
                         code,
                     });
+                    continue;
                 }
-                Err(error) => return Err(error),
+                other => other?,
+            };
+            self.note(Noted {
+                storage_key: Some(object.object),
+                ..self.loaded
+            });
+            let what = "the TPM made another object than it was asked for";
+            let key = StorageKey::of(&object.public_area)
+                .ok_or_else(|| malformed(command, what.into()))?;
+            let Err(error) = self.trust.check_srk(key.name()) else {
+                return Ok((object.object, key));
+            };
+            // The known one may be of the other algorithm.
+            if self.flush_context(object.object, until).is_err() {
+                return Err(error);
             }
+            self.note(Noted {
+                storage_key: None,
+                ..self.loaded
+            });
+            another.get_or_insert(error);
         }
-        Err(lacking.expect("there are algorithms"))
+        Err(another.or(lacking).expect("there are algorithms"))
     }
 
     /// Flushes what the conversation has loaded besides the root key.

@@ -70,7 +70,12 @@ pub struct StorageKey {
 /// What salts are encrypted to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Public {
-    P256(PublicKey),
+    P256 {
+        key: PublicKey,
+        /// Its first coordinate as the TPM has it, which it computes with: perhaps
+        /// without leading zeros.
+        x: Vec<u8>,
+    },
     Rsa(RsaPublicKey),
 }
 
@@ -103,19 +108,23 @@ impl StorageKey {
 
 /// Two coordinates of a point of the curve. A TPM may leave out leading zeros.
 fn p256(unique: &[u8]) -> Option<Public> {
-    let (x, rest) = coordinate(unique)?;
-    let (y, rest) = coordinate(rest)?;
+    let (as_is, x, rest) = coordinate(unique)?;
+    let (_, y, rest) = coordinate(rest)?;
     let point = EncodedPoint::from_affine_coordinates(&x.into(), &y.into(), false);
     let key = Option::from(PublicKey::from_encoded_point(&point))?;
-    rest.is_empty().then_some(Public::P256(key))
+    rest.is_empty().then(|| Public::P256 {
+        key,
+        x: as_is.to_vec(),
+    })
 }
 
-fn coordinate(bytes: &[u8]) -> Option<([u8; 32], &[u8])> {
+/// A coordinate as it is and in full length, and what follows.
+fn coordinate(bytes: &[u8]) -> Option<(&[u8], [u8; 32], &[u8])> {
     let (size, rest) = bytes.split_first_chunk()?;
     let (short, rest) = rest.split_at_checked(u16::from_be_bytes(*size).into())?;
     let mut coordinate = [0; 32];
     coordinate[32_usize.checked_sub(short.len())?..].copy_from_slice(short);
-    Some((coordinate, rest))
+    Some((short, coordinate, rest))
 }
 
 fn rsa2048(unique: &[u8]) -> Option<Public> {
@@ -176,6 +185,29 @@ mod tests {
                 other[place] ^= 1;
                 assert_eq!(StorageKey::of(&other), None, "{place}");
             }
+        }
+    }
+
+    #[test]
+    fn a_coordinate_without_its_leading_zeros() {
+        let point = (1_u16..)
+            .map(|number| {
+                let mut secret = [0; 32];
+                secret[30..].copy_from_slice(&number.to_be_bytes());
+                EncodedPoint::from(p256::SecretKey::from_slice(&secret).unwrap().public_key())
+            })
+            .find(|point| point.x().unwrap()[0] == 0)
+            .unwrap();
+        let (x, y) = (point.x().unwrap(), point.y().unwrap());
+        for x in [&x[..], &x[1..]] {
+            let size = [0, u8::try_from(x.len()).unwrap()];
+            let unique = [&size[..], x, &[0, 32], y].concat();
+            let area = [StorageAlgorithm::P256.parameters(), &unique].concat();
+            let Public::P256 { key, x: kept } = StorageKey::of(&area).unwrap().public else {
+                panic!("it is of P-256");
+            };
+            assert_eq!(EncodedPoint::from(key), point);
+            assert_eq!(kept, x);
         }
     }
 

@@ -22,6 +22,7 @@ over_both_backends!(
     another_tpm_in_the_place_of_the_enrolled_one,
     somebody_who_offers_a_key_of_his_own,
     a_storage_key_that_is_kept_in_the_tpm,
+    a_storage_key_that_is_kept_no_more,
     another_object_where_the_storage_key_is_kept,
     a_tpm_without_ecc,
     a_tpm_that_can_not_encrypt,
@@ -283,6 +284,39 @@ fn a_storage_key_that_is_kept_in_the_tpm(backend: Backend) {
         }
         assert_no_handles(&tpm);
     }
+}
+
+/// It is made again as long as its Name is the known one.
+fn a_storage_key_that_is_kept_no_more(backend: Backend) {
+    for algorithm in StorageAlgorithm::ALL {
+        let tpm = Swtpm::builder().start().unwrap();
+        let known = Known {
+            root: None,
+            srk: Some(storage_key(&tpm, algorithm)),
+        };
+        let keys = derive(backend, &tpm.tcti(), known).unwrap();
+        assert_eq!(
+            keys,
+            derive(backend, &tpm.tcti(), Known::default()).unwrap()
+        );
+        assert_no_handles(&tpm);
+    }
+    if backend.bus() == Bus::Plain {
+        return;
+    }
+    // One of another template can't be.
+    let tpm = Swtpm::builder().start().unwrap();
+    let mut template = StorageAlgorithm::P256.template();
+    template[30] = 1;
+    let (_, public_area) = made(&tpm, &template);
+    let known = Known {
+        root: None,
+        srk: Some(StorageKey::of(&public_area).unwrap().name()),
+    };
+    let error = derive(backend, &tpm.tcti(), known).unwrap_err();
+    assert!(matches!(error, TpmError::OtherStorageKey { .. }), "{error}");
+    assert!(error.hint().contains("removed from 0x81000001"), "{error}");
+    assert_no_handles(&tpm);
 }
 
 fn another_object_where_the_storage_key_is_kept(backend: Backend) {

@@ -62,12 +62,11 @@ impl Salt {
     /// encrypted to it.
     pub(super) fn for_key(key: &StorageKey) -> Option<Self> {
         match key.public() {
-            Public::P256(public) => {
+            Public::P256 { key, x } => {
                 let ephemeral = EphemeralSecret::random(&mut OsRng);
                 let ours = ephemeral.public_key().to_encoded_point(false);
-                let theirs = public.to_encoded_point(false);
-                let shared = ephemeral.diffie_hellman(public);
-                let salt = kdfe(shared.raw_secret_bytes(), "SECRET", ours.x()?, theirs.x()?);
+                let shared = ephemeral.diffie_hellman(key);
+                let salt = kdfe(shared.raw_secret_bytes(), "SECRET", ours.x()?, x);
                 let size = [0, 32];
                 // A TPMS_ECC_POINT.
                 let encrypted = [&size[..], ours.x()?, &size, ours.y()?].concat();
