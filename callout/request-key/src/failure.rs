@@ -70,7 +70,9 @@ impl Errno {
     pub(crate) fn kind(self) -> Kind {
         match self {
             Self::Refused | Self::Malformed => Kind::Refused,
-            Self::NoTpm | Self::Later | Self::Quota | Self::Failed => Kind::Failed,
+            Self::NoTpm | Self::OtherSeed | Self::Later | Self::Quota | Self::Failed => {
+                Kind::Failed
+            }
         }
     }
 

@@ -190,7 +190,7 @@ mod tests {
 
     #[test]
     fn a_coordinate_without_its_leading_zeros() {
-        let point = (1_u16..)
+        let point = (1..u16::MAX)
             .map(|number| {
                 let mut secret = [0; 32];
                 secret[30..].copy_from_slice(&number.to_be_bytes());
