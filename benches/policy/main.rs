@@ -9,7 +9,7 @@ use std::os::unix::fs::PermissionsExt;
 
 use criterion::{BenchmarkId, Criterion};
 use tpm_derived_keys::identity::{Identified, Realm, Subject};
-use tpm_derived_keys::policy::{Field, Found, Policy, Source};
+use tpm_derived_keys::policy::{Doubts, Field, Found, Policy, Source};
 use tpm_derived_keys::request::Request;
 
 /// An asker that is nobody's whom the rules are about.
@@ -22,6 +22,10 @@ impl Source for Nginx {
             Field::Unit => Found::known("nginx.service"),
             _ => Found::known("x"),
         }
+    }
+
+    fn doubts(&self) -> Doubts {
+        Doubts::default()
     }
 }
 

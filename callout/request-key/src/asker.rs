@@ -16,12 +16,17 @@ use rustix::fs::{CWD, Dir, FileType, Mode, OFlags, Stat, fstat, openat, readlink
 use rustix::io::Errno;
 use sha2::{Digest, Sha256};
 use tpm_derived_keys::identity::{Kind, Subject};
+use tpm_derived_keys::policy::Doubts;
 
 use crate::cgroup;
 use crate::failure::{self, Failure};
 use crate::proc_keys;
 
+mod auxv;
+mod doubts;
 mod facts;
+mod mapped;
+mod mounts;
 
 const PROC: &str = "/proc";
 
@@ -82,8 +87,9 @@ impl Asker {
         fsuid(&self.read("status")?)
     }
 
-    /// Makes sure that the thread runs as `uid`, in the initial user namespace,
-    /// and that its process is nobody's puppet.
+    /// Makes sure that the thread runs as `uid`, and looks at it: at its executable,
+    /// and at what there is to doubt about it. From here on the executable is the one
+    /// that was seen, or there is none.
     pub(crate) fn check(self, uid: u32) -> Result<Checked, AskerError> {
         let status = self.read("status")?;
         let fsuid = fsuid(&status)?;
@@ -93,25 +99,33 @@ impl Asker {
                 thread: fsuid,
             });
         }
-        self.check_tracers(&status)?;
-        let its = readlinkat(&self.directory, "ns/user", Vec::new())
-            .map_err(|error| self.error(error))?;
-        let initial = readlinkat(CWD, format!("{PROC}/self/ns/user"), Vec::new())
-            .map_err(|_| AskerError::Status)?;
-        if its != initial {
-            return Err(AskerError::UserNamespace);
-        }
-        Ok(Checked { asker: self, uid })
+        let mut doubts = self.doubts(&status)?;
+        let executable = self.executable().ok().map(|executable| {
+            let is_named = executable.has_its_name_here().is_ok();
+            self.doubt_executable(&mut doubts, &status, &executable, is_named);
+            Seen {
+                executable,
+                is_named,
+            }
+        });
+        Ok(Checked {
+            asker: self,
+            uid,
+            executable,
+            doubts,
+        })
     }
 
-    /// Makes sure that no thread of its process is traced.
-    fn check_tracers(&self, status: &str) -> Result<(), AskerError> {
-        let check = |status: &str| match field(status, "TracerPid:", 0) {
-            Some(0) => Ok(()),
-            Some(tracer) => Err(AskerError::Traced(tracer)),
+    /// Who traces a thread of its process, if somebody does.
+    fn tracer(&self, status: &str) -> Result<Option<u32>, AskerError> {
+        let tracer = |status: &str| match field(status, "TracerPid:", 0) {
+            Some(0) => Ok(None),
+            Some(tracer) => Ok(Some(tracer)),
             None => Err(AskerError::Status),
         };
-        check(status)?;
+        if let Some(tracer) = tracer(status)? {
+            return Ok(Some(tracer));
+        }
         let tasks = openat(
             &self.directory,
             "task",
@@ -126,13 +140,17 @@ impl Asker {
                 continue;
             }
             match self.read(&format!("task/{name}/status")) {
-                Ok(status) => check(&status)?,
+                Ok(status) => {
+                    if let Some(tracer) = tracer(&status)? {
+                        return Ok(Some(tracer));
+                    }
+                }
                 // A thread that has ended is not traced any more.
                 Err(AskerError::Gone(_)) => {}
                 Err(error) => return Err(error),
             }
         }
-        Ok(())
+        Ok(None)
     }
 
     /// A file of the thread's directory. Names of threads need not be text.
@@ -175,7 +193,12 @@ impl Asker {
             other => self.error(other),
         })?;
         let name = self.link()?;
-        let version = Version::of(&handle)?;
+        let version = Version::of(&handle).map_err(|error| match error {
+            AskerError::Read(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+                AskerError::Closed
+            }
+            other => other,
+        })?;
         let deleted = name.as_ref().is_some_and(|name| name.ends_with(DELETED));
         if version.links == 0 || deleted {
             return Err(AskerError::Deleted);
@@ -204,6 +227,16 @@ impl Asker {
 pub(crate) struct Checked {
     asker: Asker,
     uid: u32,
+    executable: Option<Seen>,
+    doubts: Doubts,
+}
+
+/// An executable as it was when it was looked at.
+#[derive(Debug)]
+struct Seen {
+    executable: Executable,
+    /// Whether it had its name here, too.
+    is_named: bool,
 }
 
 impl Checked {
@@ -212,14 +245,16 @@ impl Checked {
         self.uid
     }
 
+    /// Why it may not be who it seems to be.
+    pub(crate) fn doubts(&self) -> &Doubts {
+        &self.doubts
+    }
+
     /// What it can be known by.
     pub(crate) fn subject(&self, kind: Kind) -> Result<Subject, AskerError> {
         match kind {
             Kind::Id => Ok(Subject::Id),
-            Kind::Path => self.with_executable(|executable| {
-                let name = executable.has_its_name_here()?;
-                Subject::path(name).map_err(|_| AskerError::Name)
-            }),
+            Kind::Path => Subject::path(&self.name()?).map_err(|_| AskerError::Name),
             Kind::Csum => self.with_executable(|executable| executable.sha256().map(Subject::Csum)),
             Kind::Cgroup => self.cgroup(),
             Kind::Verity => self.with_executable(Executable::verity),
@@ -237,16 +272,31 @@ impl Checked {
         }
     }
 
-    /// Opens the executable, takes something from it, and makes sure that it is
-    /// still the same afterwards.
+    /// The executable's path, in the initial mount namespace as well.
+    fn name(&self) -> Result<Vec<u8>, AskerError> {
+        self.with_executable(|executable| {
+            let name = executable.has_its_name_here()?.to_vec();
+            // When it was looked at who else could write there, too.
+            match &self.executable {
+                Some(seen) if seen.is_named => Ok(name),
+                _ => Err(AskerError::Changed),
+            }
+        })
+    }
+
+    /// Takes something from the executable, and makes sure that it is still the same
+    /// afterwards.
     fn with_executable<T>(
         &self,
         take: impl FnOnce(&Executable) -> Result<T, AskerError>,
     ) -> Result<T, AskerError> {
-        let executable = self.asker.executable()?;
-        let taken = take(&executable)?;
+        let Some(Seen { executable, .. }) = &self.executable else {
+            // Why there is none.
+            return Err(self.asker.executable().err().unwrap_or(AskerError::Changed));
+        };
+        let taken = take(executable)?;
         let again = self.asker.executable()?;
-        if again != executable || Version::of(&executable.handle)? != executable.version {
+        if again != *executable || Version::of(&executable.handle)? != executable.version {
             return Err(AskerError::Changed);
         }
         Ok(taken)
@@ -345,6 +395,7 @@ struct Version {
     device: u64,
     inode: u64,
     links: i64,
+    mode: u32,
     size: i64,
     modified: (i64, i64),
     changed: (i64, i64),
@@ -360,6 +411,7 @@ impl Version {
             device: stat.st_dev,
             inode: stat.st_ino,
             links: number(stat.st_nlink),
+            mode: stat.st_mode,
             size: stat.st_size,
             modified: (stat.st_mtime, number(stat.st_mtime_nsec)),
             changed: (stat.st_ctime, number(stat.st_ctime_nsec)),
@@ -387,14 +439,12 @@ pub(crate) enum AskerError {
     Status,
     /// The thread runs as another user than the key is asked for.
     Uid { asked_for: u32, thread: u32 },
-    /// The thread is traced.
-    Traced(u32),
-    /// The thread is not in the initial user namespace.
-    UserNamespace,
     /// The thread has no executable file.
     NoExecutable,
     /// The executable has been deleted or replaced.
     Deleted,
+    /// The executable is on a file system that root may not look at.
+    Closed,
     /// The executable is another file here.
     Borrowed,
     /// The executable changed while it was looked at.
@@ -429,10 +479,9 @@ impl AskerError {
             }
             Self::Disputed(_)
             | Self::Uid { .. }
-            | Self::Traced(_)
-            | Self::UserNamespace
             | Self::NoExecutable
             | Self::Deleted
+            | Self::Closed
             | Self::Borrowed
             | Self::Changed
             | Self::TooLarge(_)
@@ -450,9 +499,8 @@ impl AskerError {
             Self::ProcKeys(_) => "mount proc at /proc",
             Self::Nobody(_) => "this program is for /sbin/request-key to run",
             Self::Uid { .. } => "ask from the program that is to have the key, not through another",
-            Self::Traced(_) => "ask without a debugger",
-            Self::UserNamespace => "ask from the initial user namespace",
             Self::Deleted | Self::Changed => "restart the program",
+            Self::Closed => "put it on another file system, or ask with id",
             Self::Borrowed => "ask from the initial mount namespace, or with csum instead of path",
             Self::TooLarge(_) => "ask with path instead of csum",
             Self::NoExecutable | Self::Name => "ask with id instead of path or csum",
@@ -483,10 +531,13 @@ impl fmt::Display for AskerError {
                 f,
                 "the key is asked for as uid {asked_for}, but the asker runs as uid {thread}"
             ),
-            Self::Traced(tracer) => write!(f, "the asker is traced by process {tracer}"),
-            Self::UserNamespace => write!(f, "the asker is in a user namespace of its own"),
             Self::NoExecutable => write!(f, "the asker has no executable file"),
             Self::Deleted => write!(f, "the asker's executable has been deleted or replaced"),
+            Self::Closed => write!(
+                f,
+                "the asker's executable is on a file system that not even root may look at, as \
+                 FUSE's without allow_other"
+            ),
             Self::Borrowed => write!(
                 f,
                 "the path of the asker's executable is not, or not the canonical, path of that \

@@ -2,7 +2,7 @@
 //! Askers who have not asked: what the callout would see of them.
 
 use tpm_derived_keys::identity::{Kind, Subject};
-use tpm_derived_keys::policy::Source;
+use tpm_derived_keys::policy::{Policy, Source};
 
 use crate::asker::{Asker, Checked};
 use crate::failure::Failure;
@@ -28,6 +28,15 @@ impl Observed {
     /// The filesystem uid.
     pub fn uid(&self) -> u32 {
         self.0.uid()
+    }
+
+    /// What no rule of a policy can allow, whoever asks for it.
+    ///
+    /// # Errors
+    ///
+    /// Which doubt there is about the asker.
+    pub fn rule_out(&self, policy: &Policy, kind: Kind) -> Result<(), Failure> {
+        Ok(policy.rule_out(kind, self.0.doubts())?)
     }
 
     /// What it can be known by.

@@ -27,6 +27,7 @@ pub fn serve(call: &mut Call<'_>) -> Result<Payload, Failure> {
 
     let uid = call.uid()?;
     let asker = asker?.check(uid)?;
+    call.policy().rule_out(request.kind(), asker.doubts())?;
     let subject = asker.subject(request.kind())?;
 
     let identified = request.identify(subject, uid, call.config().realm())?;

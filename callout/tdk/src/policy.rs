@@ -130,7 +130,7 @@ impl Explain {
         if !rustix::process::geteuid().is_root() {
             warn("the callout is root, and may see more of the asker than you");
         }
-        let explained = match self.identify(request, &config) {
+        let explained = match self.identify(request, &config, &policy) {
             Ok((asker, identified)) => {
                 let (judgement, facts) = policy.judge_by(&identified, &mut asker.facts());
                 policy.explain(&judgement, &facts)
@@ -161,9 +161,16 @@ impl Explain {
     }
 
     /// The asker as the callout would see it.
-    fn identify(&self, request: Request, config: &Config) -> Result<(Observed, Identified), Error> {
+    fn identify(
+        &self,
+        request: Request,
+        config: &Config,
+        policy: &Policy,
+    ) -> Result<(Observed, Identified), Error> {
         let asker = Observed::of_thread(self.pid).map_err(Error::Asker)?;
-        let subject = asker.subject(request.kind()).map_err(Error::Asker)?;
+        let kind = request.kind();
+        asker.rule_out(policy, kind).map_err(Error::Asker)?;
+        let subject = asker.subject(kind).map_err(Error::Asker)?;
         let identified = request.identify(subject, asker.uid(), config.realm())?;
         Ok((asker, identified))
     }

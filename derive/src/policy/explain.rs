@@ -29,7 +29,7 @@ impl Policy {
             Ok(_) => (true, format!("allowed by {by}")),
             Err(refusal) => (false, format!("refused: {refusal}")),
         };
-        let because = match judgement.rule.map(|number| &self.rules[number]) {
+        let mut because = match judgement.rule.map(|number| &self.rules[number]) {
             Some(rule) if rule.conditions.is_empty() => {
                 vec!["it has no conditions: it is about everybody".into()]
             }
@@ -42,6 +42,8 @@ impl Policy {
             None => vec!["no rule is about this request".into()],
         };
         let grant = judgement.verdict().unwrap_or_default();
+        let tolerated = facts.doubts().within(grant.tolerate);
+        because.extend(tolerated.map(|(doubt, seen)| format!("it tolerates {doubt}: {seen}")));
         let mut given = Vec::new();
         if let Some(permissions) = grant.permissions {
             given.push(format!("permissions {permissions:#010x}"));

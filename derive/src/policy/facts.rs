@@ -3,6 +3,7 @@
 
 use std::fmt;
 
+use super::doubt::Doubts;
 use crate::identity::{Identified, Subject};
 
 /// Something that a rule can look at. Those of the request come first, then those
@@ -117,6 +118,9 @@ impl Found {
 pub trait Source {
     /// Finds it out. Called once for a field, and only if the decision hangs on it.
     fn find(&mut self, field: Field) -> Found;
+
+    /// Why the asker may not be who it seems to be.
+    fn doubts(&self) -> Doubts;
 }
 
 /// A source that knows nothing: what a policy says to a request alone.
@@ -127,11 +131,18 @@ impl Source for Nothing {
     fn find(&mut self, _: Field) -> Found {
         Found::unknown("nobody looked")
     }
+
+    fn doubts(&self) -> Doubts {
+        Doubts::default()
+    }
 }
 
 /// What has been found out so far.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Facts([Option<Found>; Field::ALL.len()]);
+pub struct Facts {
+    found: [Option<Found>; Field::ALL.len()],
+    doubts: Doubts,
+}
 
 impl Facts {
     /// What a request says, and what it took to identify its asker.
@@ -155,12 +166,21 @@ impl Facts {
 
     /// Adds what was found out.
     pub fn put(&mut self, field: Field, found: Found) {
-        self.0[field as usize] = Some(found);
+        self.found[field as usize] = Some(found);
+    }
+
+    /// Adds why the asker may not be who it seems to be.
+    pub fn put_doubts(&mut self, doubts: Doubts) {
+        self.doubts = doubts;
+    }
+
+    pub(super) fn doubts(&self) -> &Doubts {
+        &self.doubts
     }
 
     /// What was found out; nothing if nobody has looked yet.
     pub fn get(&self, field: Field) -> Option<&Found> {
-        self.0[field as usize].as_ref()
+        self.found[field as usize].as_ref()
     }
 }
 

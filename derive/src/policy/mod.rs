@@ -7,6 +7,7 @@
 //! the callout and `tdk policy explain` both call it. `docs/policy.md` is for those
 //! who write policies.
 
+mod doubt;
 mod explain;
 mod facts;
 mod glob;
@@ -20,14 +21,15 @@ mod tests;
 use std::fmt;
 use std::path::PathBuf;
 
+pub use doubt::{Doubt, Doubts, Tolerance};
 pub use explain::Explained;
 pub use facts::{Facts, Field, Found, Nothing, Source, to_hex};
 pub use load::PolicyError;
-use rule::{About, Rule};
+use rule::{About, Condition, Rule};
 pub use rule::{Action, Grant};
 
 use crate::derivation::Unlocked;
-use crate::identity::{Identified, Identity, Scope};
+use crate::identity::{Identified, Identity, Kind, Scope};
 use crate::key_info::KeyInfo;
 use crate::request::Request;
 use crate::tpm::{RootKey, Tpm, TpmError};
@@ -95,12 +97,12 @@ impl Policy {
             };
             return Ok(Judgement {
                 rule: Some(number),
-                verdict: self.verdict(Some(number), request, unknown),
+                verdict: self.verdict(Some(number), request, facts, unknown),
             });
         }
         Ok(Judgement {
             rule: None,
-            verdict: self.verdict(None, request, None),
+            verdict: self.verdict(None, request, facts, None),
         })
     }
 
@@ -108,14 +110,22 @@ impl Policy {
         &self,
         number: Option<usize>,
         request: &Request,
+        facts: &Facts,
         unknown: Option<Field>,
     ) -> Result<Grant, Refusal> {
         let rule = number.map(|number| &self.rules[number]);
         let action = rule.map_or(self.default, |rule| rule.action);
         let grant = rule.map_or(Grant::default(), |rule| rule.grant);
         let least = grant.minimum_generation;
+        let matters = |doubt: Doubt| {
+            let asks = |condition: &Condition| doubt.matters_to(condition.field);
+            doubt.matters_by(request.kind())
+                || rule.is_some_and(|rule| rule.conditions.iter().any(asks))
+        };
         let why = if action == Action::Deny {
             unknown.map_or(Why::Denied, Why::Unknown)
+        } else if let Some((doubt, seen)) = facts.doubts().beyond(grant.tolerate, matters) {
+            Why::Doubt(doubt, seen)
         } else if request.scope() == Scope::Any && !grant.scope_any {
             Why::ScopeAny
         } else if request.generation() < least {
@@ -127,10 +137,30 @@ impl Policy {
         Err(Refusal { why, by })
     }
 
+    /// Refuses what no rule can allow, because of a doubt that matters to how the
+    /// asker is to be known and that none tolerates: before more is done for it, such
+    /// as to hash its executable. What is left to [`Policy::judge`] is refused there.
+    ///
+    /// # Errors
+    ///
+    /// A [`Refusal`] that says which doubt it is.
+    pub fn rule_out(&self, kind: Kind, doubts: &Doubts) -> Result<(), Refusal> {
+        let tolerances = self.rules.iter().map(|rule| rule.grant.tolerate);
+        let tolerance = tolerances.fold(Tolerance::default(), Tolerance::or);
+        match doubts.beyond(tolerance, |doubt| doubt.matters_by(kind)) {
+            None => Ok(()),
+            Some((doubt, seen)) => Err(Refusal {
+                why: Why::RuledOut(doubt, seen),
+                by: String::new(),
+            }),
+        }
+    }
+
     /// The same, from a source that is asked for what the decision hangs on. The
     /// facts are what has been found out for it.
     pub fn judge_by(&self, identified: &Identified, source: &mut dyn Source) -> (Judgement, Facts) {
         let mut facts = Facts::of(identified);
+        facts.put_doubts(source.doubts());
         loop {
             match self.judge(&identified.request, &facts) {
                 Ok(judgement) => return (judgement, facts),
@@ -228,12 +258,16 @@ pub struct Refusal {
     by: String,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 enum Why {
     /// It denies.
     Denied,
     /// It denies whom it is about, and may be about this asker.
     Unknown(Field),
+    /// It does not tolerate what was seen of the asker.
+    Doubt(Doubt, String),
+    /// No rule does.
+    RuledOut(Doubt, String),
     /// It allows keys that are bound to a user.
     ScopeAny,
     /// It allows keys from a later generation on.
@@ -244,6 +278,7 @@ impl Refusal {
     /// What the asker can do about it.
     pub fn hint(&self) -> &'static str {
         match self.why {
+            Why::Doubt(doubt, _) | Why::RuledOut(doubt, _) => doubt.hint(),
             Why::Denied | Why::Unknown(_) => "'tdk policy explain' tells why",
             Why::ScopeAny => "ask without scope=any, for a key bound to your uid",
             Why::Generation(_) => "ask with gen= and a later generation",
@@ -259,12 +294,19 @@ impl Refusal {
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let by = &self.by;
-        match self.why {
+        match &self.why {
             Why::Denied => write!(f, "{by} of the policy denies it"),
             Why::Unknown(field) => write!(
                 f,
                 "{by} of the policy denies it, as the asker's {field} can't be told"
             ),
+            Why::Doubt(doubt, seen) => {
+                write!(
+                    f,
+                    "{seen}, and {by} of the policy does not tolerate that ({doubt})"
+                )
+            }
+            Why::RuledOut(_, seen) => f.write_str(seen),
             Why::ScopeAny => write!(
                 f,
                 "scope=any is refused: {by} of the policy does not allow it"

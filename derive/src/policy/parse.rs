@@ -7,6 +7,7 @@ use serde::Deserialize;
 use serde::de::{self, DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 use toml::Spanned;
 
+use super::doubt::Doubt;
 use super::facts::Field;
 use super::glob::Glob;
 use super::rule::{Action, Condition, Grant, Rule};
@@ -127,6 +128,7 @@ enum Key {
     TimeoutSeconds,
     MinimumGeneration,
     ScopeAny,
+    Tolerate,
 }
 
 impl Key {
@@ -150,6 +152,7 @@ impl Key {
         "timeout_seconds",
         "minimum_generation",
         "scope_any",
+        "tolerate",
     ];
 }
 
@@ -172,6 +175,7 @@ impl<'de> Deserialize<'de> for Key {
                     "timeout_seconds" => Key::TimeoutSeconds,
                     "minimum_generation" => Key::MinimumGeneration,
                     "scope_any" => Key::ScopeAny,
+                    "tolerate" => Key::Tolerate,
                     _ => Key::Field(field.ok_or_else(|| E::unknown_field(key, Key::EXPECTED))?),
                 })
             }
@@ -229,6 +233,9 @@ impl<'de> Visitor<'de> for RuleVisitor {
                                 bits: u32::MAX,
                             })?;
                         }
+                        Key::Tolerate => {
+                            grant.tolerate = map.next_value::<Vec<Doubt>>()?.into_iter().collect();
+                        }
                         _ => grant.scope_any = map.next_value()?,
                     }
                 }
@@ -241,7 +248,7 @@ impl<'de> Visitor<'de> for RuleVisitor {
         if action == Action::Deny && grants {
             return error(
                 "a rule that denies gives no key: permissions, timeout_seconds, \
-                 minimum_generation and scope_any are for rules that allow",
+                 minimum_generation, scope_any and tolerate are for rules that allow",
             );
         }
         conditions.sort_by_key(|condition| condition.field);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! One rule: whom it is about, and what it says.
 
+use super::doubt::Tolerance;
 use super::facts::{Facts, Field, Found};
 use super::glob::Glob;
 
@@ -26,6 +27,8 @@ pub struct Grant {
     pub minimum_generation: u32,
     /// Whether the key may be bound to no user.
     pub scope_any: bool,
+    /// What may be seen of the asker and is refused otherwise.
+    pub tolerate: Tolerance,
 }
 
 /// A field and what it has to be, one of these.

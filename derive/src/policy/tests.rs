@@ -26,6 +26,7 @@ fn identified(key_id: &str, info: &str, uid: u32) -> Identified {
 struct Known {
     facts: HashMap<&'static str, Found>,
     asked: Vec<Field>,
+    doubts: Doubts,
 }
 
 impl Known {
@@ -33,7 +34,7 @@ impl Known {
         let facts = facts.map(|(field, found)| (field.name(), found));
         Self {
             facts: facts.into(),
-            asked: Vec::new(),
+            ..Self::default()
         }
     }
 }
@@ -44,6 +45,10 @@ impl Source for Known {
         self.asked.push(field);
         let found = self.facts.get(field.name()).cloned();
         found.unwrap_or_else(|| Found::unknown("not in this test"))
+    }
+
+    fn doubts(&self) -> Doubts {
+        self.doubts.clone()
     }
 }
 
@@ -288,6 +293,7 @@ fn how_a_key_is_given() {
         timeout_seconds: Some(60),
         minimum_generation: 2,
         scope_any: true,
+        tolerate: Tolerance::default(),
     };
     assert_eq!(decide("32 id gen=2").unwrap().grant(), expected);
     assert_eq!(decide("32 id gen=3 scope=any").unwrap().grant(), expected);
@@ -401,6 +407,10 @@ const FAULTS: &[(&str, &str)] = &[
     (
         "[[rule]]\naction = \"allow\"\nscope_any = \"yes\"\n",
         "3:13: invalid type: string \"yes\"",
+    ),
+    (
+        "[[rule]]\naction = \"allow\"\ntolerate = [\"fuse\", \"root\"]\n",
+        "3:21: unknown variant `root`, expected one of `traced`",
     ),
     (
         "[[rule]]\naction = \"allow\"\nring = \"@u\"\n",

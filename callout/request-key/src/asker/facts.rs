@@ -3,7 +3,7 @@
 //! Each is found out when a decision hangs on it, and not before.
 
 use rustix::io::Errno;
-use tpm_derived_keys::policy::{Field, Found, Source, is_unit, to_hex};
+use tpm_derived_keys::policy::{Doubts, Field, Found, Source, is_unit, to_hex};
 
 use super::{AskerError, Checked, DELETED, field};
 use crate::accounts;
@@ -32,14 +32,13 @@ impl Source for &Checked {
         };
         found.unwrap_or_else(Found::unknown)
     }
+
+    fn doubts(&self) -> Doubts {
+        self.doubts.clone()
+    }
 }
 
 impl Checked {
-    /// The executable's path, in the initial mount namespace as well.
-    fn name(&self) -> Result<Vec<u8>, AskerError> {
-        self.with_executable(|executable| executable.has_its_name_here().map(<[u8]>::to_vec))
-    }
-
     /// The filesystem gid and the supplementary ones.
     fn gids(&self) -> Result<Vec<u32>, AskerError> {
         let status = self.asker.read("status")?;

@@ -1,0 +1,140 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! What there is to doubt about an asker: found out here, once and before anything of
+//! the request is looked at, and judged by the policy.
+
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+use rustix::fs::{CWD, fstatfs, getxattr, major, minor, readlinkat};
+use tpm_derived_keys::policy::{Doubt, Doubts};
+use tpm_derived_keys::trust::{way_to, weak_spot_to};
+
+use super::auxv::Auxv;
+use super::mounts::not_roots_fuse;
+use super::{Asker, AskerError, Executable, PROC, field, number, own_link};
+
+/// What statfs(2) says of FUSE, virtiofs among it.
+const FUSE_SUPER_MAGIC: i64 = 0x6573_5546;
+
+/// Set-uid and set-gid.
+const SET_ID: u32 = 0o6000;
+
+impl Asker {
+    /// What there is to doubt about its process.
+    pub(super) fn doubts(&self, status: &str) -> Result<Doubts, AskerError> {
+        let mut doubts = Doubts::default();
+        if let Some(tracer) = self.tracer(status)? {
+            let seen = format_args!("the asker is traced by process {tracer}");
+            doubts.add(Doubt::Traced, seen);
+        }
+        let its = readlinkat(&self.directory, "ns/user", Vec::new())
+            .map_err(|error| self.error(error))?;
+        let initial = readlinkat(CWD, format!("{PROC}/self/ns/user"), Vec::new())
+            .map_err(|_| AskerError::Status)?;
+        if its != initial {
+            let seen = "the asker is in a user namespace of its own";
+            doubts.add(Doubt::UserNamespace, seen);
+        }
+        Ok(doubts)
+    }
+
+    /// What there is to doubt about its executable. What can't be told is doubted.
+    pub(super) fn doubt_executable(
+        &self,
+        doubts: &mut Doubts,
+        status: &str,
+        executable: &Executable,
+        is_named: bool,
+    ) {
+        let auxv = self.read_bytes("auxv").map(|bytes| Auxv::parse(&bytes));
+        let mut add = |doubt, seen: Option<String>| {
+            if let Some(seen) = seen {
+                doubts.add(doubt, seen);
+            }
+        };
+        add(
+            Doubt::SetUid,
+            set_uid(status, executable, auxv.as_ref().ok()),
+        );
+        if is_named {
+            add(Doubt::WritablePath, writable_path(status, executable));
+        }
+        add(Doubt::Fuse, fuse(executable));
+        let mapped = auxv.and_then(|auxv| self.has_mapped(&executable.version, auxv));
+        let seen = match mapped {
+            Ok(true) => None,
+            Ok(false) => Some("the asker's executable is not mapped where it began".into()),
+            Err(error) => Some(format!(
+                "can't tell whether the asker's executable is: {error}"
+            )),
+        };
+        add(Doubt::Unmapped, seen);
+    }
+}
+
+/// Who has started a program that has rights of its own. Root may be anybody, so what
+/// root has started as somebody else is not doubted.
+fn set_uid(status: &str, executable: &Executable, auxv: Option<&Auxv>) -> Option<String> {
+    let id = |name, index| field(status, name, index);
+    let (Some(real), Some(uid)) = (id("Uid:", 0), id("Uid:", 3)) else {
+        return Some("who started the asker can't be told".into());
+    };
+    if real == 0 && uid != 0 {
+        return None;
+    }
+    if real != uid {
+        return Some(format!(
+            "the asker runs as uid {uid}, but uid {real} has started it"
+        ));
+    }
+    let (real, gid) = (id("Gid:", 0), id("Gid:", 3));
+    if real != gid {
+        return Some("the asker is set-gid, and somebody else has started it".into());
+    }
+    // The ids may have been made alike since.
+    let Some(auxv) = auxv else {
+        return Some("how the asker was started can't be told".into());
+    };
+    let has_rights = || {
+        let capabilities = getxattr(
+            own_link(&executable.handle),
+            "security.capability",
+            &mut [0_u8; 64],
+        );
+        executable.version.mode & SET_ID != 0 || capabilities.is_ok()
+    };
+    (auxv.secure && has_rights())
+        .then(|| "the asker's executable gives rights to whoever starts it (set-uid)".into())
+}
+
+/// Who else could put a program where the executable is. A sticky directory, such as
+/// `/tmp`, lets nobody remove what is the asker's or root's.
+fn writable_path(status: &str, executable: &Executable) -> Option<String> {
+    let name = executable.name.as_deref()?;
+    let way = way_to(Path::new(OsStr::from_bytes(name)));
+    let uid = field(status, "Uid:", 3).unwrap_or_default();
+    match way {
+        Ok(way) => weak_spot_to(&way, uid).map(|spot| {
+            format!("others can put another program where the asker's executable is: {spot}")
+        }),
+        Err(error) => Some(format!(
+            "who can write where the asker's executable is can't be told: {error}"
+        )),
+    }
+}
+
+/// Who answers for what is read of the executable, if not the kernel or root.
+fn fuse(executable: &Executable) -> Option<String> {
+    let seen = |what: &str| Some(format!("the asker's executable {what}"));
+    match fstatfs(&executable.handle) {
+        Ok(statfs) if number(statfs.f_type) != FUSE_SUPER_MAGIC => None,
+        Ok(_) => {
+            let mounts = std::fs::read(format!("{PROC}/self/mountinfo")).unwrap_or_default();
+            let device = executable.version.device;
+            let device = (major(device), minor(device));
+            not_roots_fuse(&String::from_utf8_lossy(&mounts), device).and_then(|what| seen(&what))
+        }
+        Err(error) => seen(&format!("is on a file system that can't be told: {error}")),
+    }
+}
