@@ -8,6 +8,8 @@
  *   nameless     from a copy in memory that has no name
  *   traced       as a child that it traces
  *   forged FILE  after it has made the kernel show FILE as its executable
+ *   mapped FILE  after it has mapped FILE where its own headers were (after forged)
+ *   wholly       after it has become the user it is set to by all of its ids
  *
  * As a shared library it asks before the program that has loaded it begins.
  */
@@ -19,6 +21,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/auxv.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/ptrace.h>
@@ -174,6 +177,26 @@ static void forged(char *file)
 		fail("PR_SET_MM_MAP");
 }
 
+/* The headers are needed no more once a program has begun. */
+static void mapped(const char *file)
+{
+	unsigned long page = getauxval(AT_PHDR) & -4096UL;
+	int fd = open(file, O_RDONLY);
+
+	if (fd < 0 || mmap((void *)page, 4096, PROT_READ, MAP_PRIVATE | MAP_FIXED,
+			   fd, 0) == MAP_FAILED)
+		fail(file);
+}
+
+static void wholly(void)
+{
+	uid_t uid = geteuid();
+	gid_t gid = getegid();
+
+	if (setresgid(gid, gid, gid) || setresuid(uid, uid, uid))
+		fail("setresuid");
+}
+
 int main(int count, char **words)
 {
 	char **end = words + count;
@@ -187,6 +210,10 @@ int main(int count, char **words)
 			traced();
 		else if (!strcmp(*words, "forged"))
 			forged(*++words);
+		else if (!strcmp(*words, "mapped"))
+			mapped(*++words);
+		else if (!strcmp(*words, "wholly"))
+			wholly();
 		else
 			break;
 	}

@@ -3,11 +3,16 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::ExitStatusExt;
+use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::thread;
+use std::time::Duration;
 
-use tdk_tests::live::{Asker, Killed, Rule, answer, errno};
+use sha2::{Digest, Sha256};
+use tdk_tests::live::{Asker, Killed, Rule, answer, errno, errno_in};
 use tdk_tests::oracle::{self, Request};
-use tdk_tests::{golden, programs};
+use tdk_tests::{golden, impostors, programs};
 
 fn rule() -> (tdk_simulator::Swtpm, Rule) {
     let tpm = golden::tpm();
@@ -164,5 +169,277 @@ fn a_path_that_is_longer_than_can_be_told() {
             length => assert_eq!(answer(&output).unwrap().len(), length),
         }
     }
+    rule.assert_nothing_left();
+}
+
+/// How far a callout has read the file; nothing while it has not begun.
+fn read_of(callout: u32, file: &Path) -> Option<u64> {
+    let open = fs::read_dir(format!("/proc/{callout}/fd")).ok()?;
+    open.flatten()
+        .filter(|fd| fs::read_link(fd.path()).is_ok_and(|link| link == file))
+        .find_map(|fd| {
+            let number = fd.file_name().into_string().ok()?;
+            let info = fs::read_to_string(format!("/proc/{callout}/fdinfo/{number}")).ok()?;
+            let position = info.lines().find_map(|line| line.strip_prefix("pos:"))?;
+            position.trim().parse().ok().filter(|read| *read > 0)
+        })
+}
+
+#[test]
+fn a_program_that_is_replaced_while_it_is_hashed() {
+    let (_tpm, rule) = rule();
+    let new = rule.copy_of_keyctl("new");
+    for change in ["nothing", "replace", "remove", "touch"] {
+        let program = rule.copy_of_keyctl(change);
+        let grown = Command::new("truncate")
+            .args(["-s", "1G"])
+            .arg(&program)
+            .status();
+        assert!(grown.unwrap().success());
+        let asker = Asker {
+            program: program.clone(),
+            uid: Some(1000),
+            ..Asker::default()
+        };
+        let description = rule.description(change);
+        let asking = thread::spawn(move || asker.ask(description, "32 csum"));
+        let callout = rule.wait_for_callout();
+        while read_of(callout, &program).is_none() {
+            assert!(
+                !asking.is_finished(),
+                "{change}: it was not seen to be read"
+            );
+            thread::sleep(Duration::from_millis(1));
+        }
+        match change {
+            "replace" => fs::rename(&new, &program).unwrap(),
+            "remove" => fs::remove_file(&program).unwrap(),
+            // The content can't be written to while it runs; this is what would show it.
+            "touch" => fs::set_permissions(&program, PermissionsExt::from_mode(0o555)).unwrap(),
+            _ => {}
+        }
+        let answer = asking.join().unwrap();
+        if change == "nothing" {
+            assert_eq!(answer.unwrap().len(), 32);
+        } else {
+            assert_eq!(answer, errno("EACCES"), "{change}");
+        }
+        let _ = fs::remove_file(&program);
+    }
+    rule.assert_nothing_left();
+}
+
+/// A callout that does not start before a file is there.
+fn held_back(directory: &Path) -> (Rule, PathBuf, tdk_simulator::Swtpm) {
+    let tpm = golden::tpm();
+    let (go, held) = (directory.join("go"), directory.join("held"));
+    let script = format!(
+        "#!/bin/sh\nuntil [ -e {} ]; do sleep 0.02; done\nexec {} \"$@\"\n",
+        go.display(),
+        programs::callout().display()
+    );
+    fs::write(&held, script).unwrap();
+    fs::set_permissions(&held, PermissionsExt::from_mode(0o755)).unwrap();
+    let config = format!("tcti = \"{}\"\n", tpm.tcti());
+    (Rule::with_program(&held, &config), go, tpm)
+}
+
+#[test]
+fn an_asker_that_is_killed_stays() {
+    let directory = tempfile::tempdir().unwrap();
+    let (rule, go, _tpm) = held_back(directory.path());
+    let mut asker = Command::new("/usr/bin/keyctl")
+        .args(["request2", "user"])
+        .arg(rule.description("x"))
+        .args(["32 path", "@p"])
+        .spawn()
+        .unwrap();
+    rule.wait_for_callout();
+    asker.kill().unwrap();
+    // It has been told, and is there all the same: its number is nobody else's.
+    let status = || fs::read_to_string(format!("/proc/{}/status", asker.id())).unwrap();
+    for _ in 0..20 {
+        let status = status();
+        assert!(status.contains("State:\tD"), "{status}");
+        thread::sleep(Duration::from_millis(10));
+    }
+    let executable = fs::read_link(format!("/proc/{}/exe", asker.id())).unwrap();
+    assert_eq!(executable, Path::new("/usr/bin/keyctl"));
+    fs::write(&go, "").unwrap();
+    let status = asker.wait().unwrap();
+    assert_eq!(status.signal(), Some(9), "{status}");
+    rule.assert_nothing_left();
+}
+
+/// Asks in a thread that the first one has left, and as a child that has its parent's
+/// memory; each in a new session keyring. Writes the keys in hex.
+const LEFT_ALONE: &str = r#"
+#define _GNU_SOURCE
+#include <pthread.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+static char **words;
+
+static int ask(void *unused)
+{
+	unsigned char bytes[32];
+	long key;
+
+	(void)unused;
+	syscall(SYS_keyctl, 1, NULL);
+	key = syscall(SYS_request_key, "user", words[2], "32 path", -3);
+	if (key < 0 || syscall(SYS_keyctl, 11, key, bytes, 32) != 32)
+		_exit(1);
+	for (int i = 0; i < 32; i++)
+		dprintf(1, "%02x", bytes[i]);
+	return 0;
+}
+
+static void *thread(void *unused)
+{
+	usleep(300000);
+	_exit(ask(unused));
+}
+
+int main(int count, char **given)
+{
+	static char stack[1 << 16] __attribute__((aligned(16)));
+	pthread_t other;
+
+	words = given;
+	if (count == 3 && given[1][0] == 't') {
+		pthread_create(&other, NULL, thread, NULL);
+		pthread_exit(NULL);
+	}
+	clone(ask, stack + sizeof(stack), CLONE_VM | CLONE_VFORK | SIGCHLD, NULL);
+	wait(NULL);
+	return 0;
+}
+"#;
+
+#[test]
+fn askers_that_are_left_alone() {
+    let (tpm, rule) = rule();
+    let source = rule.directory().join("left.c");
+    let program = rule.directory().join("left");
+    fs::write(&source, LEFT_ALONE).unwrap();
+    let compiled = Command::new("cc")
+        .args(["-pthread", "-o"])
+        .args([&program, &source])
+        .output()
+        .unwrap();
+    assert!(compiled.status.success(), "{compiled:?}");
+    for way in ["thread", "vfork"] {
+        let output = Command::new(&program)
+            .arg(way)
+            .arg(rule.description(way))
+            .output()
+            .unwrap();
+        let name = program.to_str().unwrap();
+        let request = Request::user(&rule.key_id(way), "32 path", 0, name);
+        let expected = hex::encode(oracle::key(&tpm.tcti(), &request));
+        assert_eq!(String::from_utf8(output.stdout).unwrap(), expected, "{way}");
+    }
+    rule.assert_nothing_left();
+}
+
+/// A FUSE file system of uid 1000 with one file, `program`: to others the program, to
+/// root the victim.
+const TWO_FACED: &str = r#"
+import ctypes, os, struct, sys
+directory, program, victim = sys.argv[1], *(open(name, "rb").read() for name in sys.argv[2:4])
+assert len(victim) < len(program)
+device = os.open("/dev/fuse", os.O_RDWR)
+options = b"fd=%d,rootmode=40000,user_id=1000,group_id=1000,allow_other" % device
+assert ctypes.CDLL(None).mount(b"x", directory.encode(), b"fuse", 0, options) == 0
+open(sys.argv[4], "w").close()
+
+def attributes(node):
+    size, mode = (0, 0o40755) if node == 1 else (len(program), 0o100755)
+    return struct.pack("<6Q10I", node, size, 8, 0, 0, 0, 0, 0, 0, mode, 1, 1000, 1000, 0, 4096, 0)
+
+def answer(operation, node, uid, body):
+    if operation == 26:
+        return struct.pack("<4I2H2I2H8I", 7, 31, 65536, 0, 16, 12, 65536, 1, 16, 0, *[0] * 8)
+    if operation == 1 and body == b"program\0":
+        return struct.pack("<4Q2I", 2, 0, 60, 60, 0, 0) + attributes(2)
+    if operation == 3:
+        return struct.pack("<Q2I", 60, 0, 0) + attributes(node)
+    if operation == 14:
+        # To root, not what others have read before.
+        return struct.pack("<Q2I", uid == 0, uid == 0, 0)
+    if operation == 15:
+        handle, offset, size = struct.unpack_from("<2QI", body)
+        return (victim if handle else program)[offset:offset + size]
+    if operation == 17:
+        return struct.pack("<5Q10I", 0, 0, 0, 0, 0, 4096, 255, 4096, *[0] * 7)
+    if operation in (18, 25):
+        return b""
+    return None
+
+while True:
+    message = os.read(device, 1 << 20)
+    length, operation, unique, node, uid = struct.unpack_from("<2I2QI", message)
+    if operation in (2, 36, 42):
+        continue
+    said = answer(operation, node, uid, message[40:length])
+    error = 0 if said is not None else -(2 if operation == 1 else 38)
+    os.write(device, struct.pack("<IiQ", 16 + len(said or b""), error, unique) + (said or b""))
+"#;
+
+#[test]
+fn a_file_system_that_tells_root_something_else() {
+    let (tpm, rule) = rule();
+    let victim = rule.copy_of_keyctl("victim");
+    let asker = rule.copy_of(&impostors::tools().join("asker"), "asker");
+    fs::create_dir(rule.directory().join("mount")).unwrap();
+    // In a mount namespace of its own, which leaves nothing behind.
+    let script = r#"
+        cd "$1" && rm -f ready
+        /usr/bin/python3 -c "$4" "$1/mount" "$1/asker" "$1/victim" "$1/ready" &
+        server=$!
+        trap 'kill $server' EXIT
+        until [ -e ready ]; do kill -0 $server || exit 9; sleep 0.05; done
+        as_user="setpriv --reuid 1000 --regid 1000 --clear-groups"
+        key=$($as_user keyctl session - sh -c '
+            key=$("$@") && exec keyctl pipe "$key"' sh "$1/mount/program" request2 user "$2" "$3" @s |
+            od -An -v -tx1 | tr -d " \n") && echo "key $key""#;
+    let ask = |name: &str, kind: &str| {
+        let output = Command::new("timeout")
+            .args(["60", "unshare", "--mount", "sh", "-c", script, "sh"])
+            .arg(rule.directory())
+            .arg(rule.description(name))
+            .args([&format!("32 {kind}"), TWO_FACED])
+            .env("LC_ALL", "C")
+            .output()
+            .unwrap();
+        let key = String::from_utf8_lossy(&output.stdout);
+        let key = key.trim().strip_prefix("key ").unwrap_or_default();
+        if key.is_empty() {
+            let text = String::from_utf8_lossy(&output.stderr);
+            return Err(errno_in(&text).unwrap_or_else(|| panic!("{output:?}")));
+        }
+        Ok(hex::decode(key).unwrap())
+    };
+    for kind in ["csum", "path", "verity"] {
+        assert_eq!(ask(kind, kind), errno("EACCES"), "{kind}");
+    }
+    assert!(ask("id", "id").is_ok());
+    // What it would have got.
+    let text = "[[rule]]\naction = \"allow\"\ntolerate = [\"fuse\"]\n";
+    fs::write(rule.directory().join("policy.toml"), text).unwrap();
+    let digest = Sha256::digest(fs::read(&victim).unwrap());
+    assert!(fs::read(&asker).unwrap().len() > fs::read(&victim).unwrap().len());
+    let request = Request::user(&rule.key_id("tolerated"), "32 csum", 1000, digest);
+    assert_eq!(
+        ask("tolerated", "csum"),
+        Ok(oracle::key(&tpm.tcti(), &request))
+    );
     rule.assert_nothing_left();
 }

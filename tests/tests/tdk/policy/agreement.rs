@@ -7,8 +7,8 @@ use std::collections::HashMap;
 use std::fmt::Write;
 
 use tdk_tests::random::Random;
-use tpm_derived_keys::identity::{Identified, Realm, Subject};
-use tpm_derived_keys::policy::{Action, Field, Found, Policy, Source};
+use tpm_derived_keys::identity::{Identified, Kind, Realm, Subject};
+use tpm_derived_keys::policy::{Action, Doubt, Doubts, Field, Found, Policy, Source};
 use tpm_derived_keys::request::Request;
 
 /// A rule as it is written.
@@ -17,13 +17,16 @@ struct Rule {
     conditions: Vec<(Field, Vec<String>)>,
     minimum_generation: u32,
     scope_any: bool,
+    tolerate: Vec<Doubt>,
 }
 
 struct Case {
     default: Action,
     rules: Vec<Rule>,
     facts: HashMap<&'static str, Found>,
+    doubts: Vec<Doubt>,
     identified: Identified,
+    kind: Kind,
     generation: u32,
     scope_any: bool,
 }
@@ -44,6 +47,18 @@ fn one_of<T: Copy>(random: &mut Random, choices: &[T]) -> T {
 
 fn digest(random: &mut Random) -> [u8; 32] {
     [u8::try_from(random.below(2)).unwrap(); 32]
+}
+
+/// Some of them, and often none.
+fn doubts(random: &mut Random, none: usize) -> Vec<Doubt> {
+    if random.below(4) < none {
+        return Vec::new();
+    }
+    let drawn = Doubt::ALL
+        .into_iter()
+        .filter(|_| random.below(2) == 0)
+        .collect();
+    drawn
 }
 
 fn action(random: &mut Random) -> Action {
@@ -101,6 +116,11 @@ impl Rule {
                 0
             },
             scope_any: allows && random.below(3) == 0,
+            tolerate: if allows {
+                doubts(random, 1)
+            } else {
+                Vec::new()
+            },
         }
     }
 
@@ -124,6 +144,10 @@ impl Rule {
         }
         if self.scope_any {
             writeln!(text, "scope_any = true").unwrap();
+        }
+        if !self.tolerate.is_empty() {
+            let names: Vec<_> = self.tolerate.iter().map(|d| format!("\"{d}\"")).collect();
+            writeln!(text, "tolerate = [{}]", names.join(", ")).unwrap();
         }
     }
 }
@@ -182,6 +206,8 @@ impl Case {
             default: action(random),
             rules,
             facts,
+            doubts: doubts(random, 2),
+            kind: request.kind(),
             identified: request.identify(subject, uid, &Realm::default()).unwrap(),
             generation,
             scope_any,
@@ -218,15 +244,43 @@ impl Case {
                 Action::Deny if !fails => return (Some(number), false),
                 Action::Allow if !fails && !unknown => {
                     let generation = self.generation >= rule.minimum_generation;
-                    return (
-                        Some(number),
-                        generation && (rule.scope_any || !self.scope_any),
-                    );
+                    let scope = rule.scope_any || !self.scope_any;
+                    let believed = self.is_believed(rule);
+                    return (Some(number), generation && scope && believed);
                 }
                 _ => {}
             }
         }
-        (None, self.default == Action::Allow && !self.scope_any)
+        let nothing = Rule {
+            action: self.default,
+            conditions: Vec::new(),
+            minimum_generation: 0,
+            scope_any: false,
+            tolerate: Vec::new(),
+        };
+        let allows = self.default == Action::Allow && !self.scope_any;
+        (None, allows && self.is_believed(&nothing))
+    }
+
+    /// Whether a rule tolerates every doubt that is about what it, or the request,
+    /// asks to know.
+    fn is_believed(&self, rule: &Rule) -> bool {
+        let kind = self.kind.word();
+        let asks = |fields: &[Field]| {
+            let mut conditions = rule.conditions.iter();
+            conditions.any(|(field, _)| fields.contains(field))
+        };
+        self.doubts.iter().all(|doubt| {
+            let matters = match doubt {
+                Doubt::Traced | Doubt::UserNamespace => true,
+                Doubt::WritablePath => kind == "path" || asks(&[Field::Exe]),
+                Doubt::SetUid | Doubt::Fuse | Doubt::Unmapped => {
+                    ["path", "csum", "verity"].contains(&kind)
+                        || asks(&[Field::Exe, Field::Package, Field::Sha256])
+                }
+            };
+            !matters || rule.tolerate.contains(doubt)
+        })
     }
 }
 
@@ -253,11 +307,19 @@ fn glob(pattern: &[u8], text: &[u8], paths: bool) -> bool {
 }
 
 /// Whoever looks at the asker.
-struct Looks<'a>(&'a HashMap<&'static str, Found>);
+struct Looks<'a>(&'a Case);
 
 impl Source for Looks<'_> {
     fn find(&mut self, field: Field) -> Found {
-        self.0[field.name()].clone()
+        self.0.facts[field.name()].clone()
+    }
+
+    fn doubts(&self) -> Doubts {
+        let mut doubts = Doubts::default();
+        for doubt in &self.0.doubts {
+            doubts.add(*doubt, "it is seen");
+        }
+        doubts
     }
 }
 
@@ -265,17 +327,23 @@ impl Source for Looks<'_> {
 fn everybody_judges_alike() {
     let mut random = Random::new(7);
     let mut seen: HashMap<(Option<Action>, bool), usize> = HashMap::new();
+    let mut ruled_out = 0;
     for number in 0..20_000 {
         let case = Case::random(&mut random);
         let text = case.text();
         let policy = Policy::parse(&text).unwrap_or_else(|error| panic!("{error}:\n{text}"));
         let (rule, allowed) = case.verdict();
-        let say = || format!("{number}: {:?}\n{:?}\n{text}", case.identified, case.facts);
+        let say = || {
+            format!(
+                "{number}: {:?}\n{:?}\n{:?}\n{text}",
+                case.identified, case.facts, case.doubts
+            )
+        };
 
-        let callouts = policy.decide(case.identified.clone(), &mut Looks(&case.facts));
+        let callouts = policy.decide(case.identified.clone(), &mut Looks(&case));
         assert_eq!(callouts.is_ok(), allowed, "{}", say());
 
-        let (judgement, facts) = policy.judge_by(&case.identified, &mut Looks(&case.facts));
+        let (judgement, facts) = policy.judge_by(&case.identified, &mut Looks(&case));
         let explained = policy.explain(&judgement, &facts);
         assert_eq!(explained.allowed, allowed, "{}", say());
         assert_eq!(
@@ -284,6 +352,12 @@ fn everybody_judges_alike() {
             "{}",
             say()
         );
+        // What is ruled out before, no rule would have allowed.
+        let kind = case.kind;
+        if policy.rule_out(kind, &Looks(&case).doubts()).is_err() {
+            assert!(!allowed, "{}", say());
+            ruled_out += 1;
+        }
         match (callouts, judgement.verdict()) {
             (Ok(decision), Ok(grant)) => {
                 assert_eq!(decision.grant(), grant, "{}", say());
@@ -308,4 +382,5 @@ fn everybody_judges_alike() {
     ] {
         assert!(seen[&way] > 500, "{seen:?}");
     }
+    assert!(ruled_out > 500, "{ruled_out}");
 }
