@@ -2,7 +2,8 @@
 //! `tdk policy`.
 
 use std::ffi::OsString;
-use std::fmt::Write;
+use std::fmt::Write as _;
+use std::io::Write as _;
 use std::process::ExitCode;
 
 use clap::{Subcommand, ValueEnum};
@@ -31,7 +32,7 @@ pub(crate) struct PolicyCommand {
 enum Command {
     /// Reads the policy as the callout does, and says what is wrong with it
     ///
-    /// Exit status 1 with file, line and column if something is: then nobody gets a key.
+    /// Exit status 1 with file, line and column if something is, for each file: then nobody gets a key.
     Check,
     Explain(Explain),
 }
@@ -55,7 +56,7 @@ struct Explain {
     #[arg(long, value_name = "WHAT", allow_hyphen_values = true)]
     what: OsString,
 
-    /// By what the asker is known: path, csum or id
+    /// By what the asker is known: path, csum, id, cgroup or verity
     #[arg(long, value_name = "KIND", allow_hyphen_values = true)]
     identity: OsString,
 
@@ -104,7 +105,18 @@ fn load(place: &Place) -> Result<Policy, Error> {
 }
 
 fn check(place: &Place) -> Result<(), Error> {
-    let policy = load(place)?;
+    let directory = Config::directory(place.config.as_deref());
+    let policy = match Policy::check(directory) {
+        Ok(policy) => policy,
+        Err(mut errors) => {
+            let last = errors.pop().expect("an error, if there is no policy");
+            for error in errors.into_iter().map(Error::from) {
+                // Nothing is left to be done if standard error is closed.
+                let _ = writeln!(std::io::stderr(), "tdk: {error}");
+            }
+            return Err(last.into());
+        }
+    };
     let mut text = String::new();
     for (file, rules) in policy.files() {
         let s = if rules == 1 { "" } else { "s" };
@@ -112,7 +124,6 @@ fn check(place: &Place) -> Result<(), Error> {
         let _ = writeln!(text, "{}: {rules} rule{s}", file.display());
     }
     if text.is_empty() {
-        let directory = Config::directory(place.config.as_deref());
         let _ = writeln!(text, "no policy in {}", directory.display());
     }
     text += match policy.default_action() {

@@ -33,25 +33,37 @@ impl Policy {
     /// understand to the last key, or that somebody else than the reader and root
     /// could have written, removed or replaced.
     pub fn load(directory: &Path) -> Result<Self, PolicyError> {
-        let reader = rustix::process::geteuid().as_raw();
         let mut policy = Self::shipped();
-        // Who can write there can remove a rule that denies.
-        if !is_trusted(directory, reader)? {
-            return Ok(policy);
-        }
-        let first = directory.join(Self::FILE);
-        if let Some(text) = read(&first, reader)? {
-            policy.add(first, &text, true)?;
-        }
-        let more = directory.join(MORE);
-        if is_trusted(&more, reader)? {
-            for file in files(&more).map_err(|error| PolicyError::new(&more, error.into()))? {
-                if let Some(text) = read(&file, reader)? {
-                    policy.add(file, &text, false)?;
-                }
-            }
+        for file in all_files(directory)? {
+            policy.load_file(file, directory)?;
         }
         Ok(policy)
+    }
+
+    /// The same, for who wants to know all that is wrong: the first error of each file.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Policy::load`], one or more.
+    pub fn check(directory: &Path) -> Result<Self, Vec<PolicyError>> {
+        let mut policy = Self::shipped();
+        let files = all_files(directory).map_err(|error| vec![error])?;
+        let load = |file| policy.load_file(file, directory).err();
+        let errors: Vec<_> = files.into_iter().filter_map(load).collect();
+        if errors.is_empty() {
+            Ok(policy)
+        } else {
+            Err(errors)
+        }
+    }
+
+    /// Adds the rules of a file, if it is there.
+    fn load_file(&mut self, file: PathBuf, directory: &Path) -> Result<(), PolicyError> {
+        let is_first = file.parent() == Some(directory);
+        match read(&file, reader())? {
+            Some(text) => self.add(file, &text, is_first),
+            None => Ok(()),
+        }
     }
 
     /// Adds the rules of a file behind those that are there.
@@ -104,6 +116,26 @@ impl Policy {
             (file.as_path(), rules.count())
         })
     }
+}
+
+/// What the policy of a directory is read from: `policy.toml`, even if it is not there,
+/// and then the files of `policy.d`.
+fn all_files(directory: &Path) -> Result<Vec<PathBuf>, PolicyError> {
+    // Who can write there can remove a rule that denies.
+    if !is_trusted(directory, reader())? {
+        return Ok(Vec::new());
+    }
+    let mut all = vec![directory.join(Policy::FILE)];
+    let more = directory.join(MORE);
+    if is_trusted(&more, reader())? {
+        all.extend(files(&more).map_err(|error| PolicyError::new(&more, error.into()))?);
+    }
+    Ok(all)
+}
+
+/// Who has to trust the files.
+fn reader() -> u32 {
+    rustix::process::geteuid().as_raw()
 }
 
 /// Whether it is there, and then makes sure that nobody else could have changed

@@ -124,6 +124,141 @@ fn services_and_an_upgrade() {
     );
 }
 
+/// Who may have what, by the units that systemd puts processes in.
+const POLICY: &str = r#"
+default = "deny"
+
+[[rule]]
+name = "the counters, whoever they run as"
+action = "allow"
+key_id = "counter"
+unit = ["counter.service", "other.service"]
+identity = "cgroup"
+scope_any = true
+
+[[rule]]
+name = "plain, as its user"
+action = "allow"
+unit = "plain.service"
+"#;
+
+/// A unit that asks when it is started and writes what it got.
+fn unit(name: &str, settings: &str, info: &str) -> (String, String) {
+    let text = format!(
+        "[Service]\nType=oneshot\n{settings}\nEnvironment=LC_ALL=C\n\
+         ExecStart=/bin/sh -c 'id -u; keyctl pipe $(keyctl request2 user tpm2:derived:counter \
+         \"{info}\" @s)'\n\
+         StandardOutput=truncate:/run/{name}\nStandardError=inherit\n"
+    );
+    (format!("/etc/systemd/system/{name}.service"), text)
+}
+
+const UNITS: &str = r#"
+# start NAME AS: what the unit got, and the uid that it had.
+start() {
+    systemctl start "$1" 2>/dev/null || true
+    echo "uid-$2 $(head -n 1 "/run/$1")"
+    if grep -q request_key: "/run/$1"; then
+        echo "error $(grep request_key: "/run/$1")"
+    else
+        echo "key $(tail -n +2 "/run/$1" | hexdump -v -e '/1 "%02x"')"
+    fi
+}
+start counter first
+# Its number is taken, so it gets another.
+echo "taken:x:$(sed -n 1p /run/counter):$(sed -n 1p /run/counter)::/:/bin/false" >>/etc/passwd
+start counter second
+start other other
+start copy copy
+start plain plain
+start wide wide
+# What a user's own manager calls so is not the unit.
+mkdir -p /run/user/1000 && chown user /run/user/1000
+as_user() {
+    setpriv --reuid 1000 --regid 1000 --clear-groups env XDG_RUNTIME_DIR=/run/user/1000 "$@"
+}
+systemctl start manager
+as_user systemd-run --user --quiet --wait --pipe --unit counter.service env LC_ALL=C keyctl     request2 user tpm2:derived:counter '32 cgroup scope=any' @s 2>&1 | sed 's/^/error /'
+# And what would be decided, as the callout decides it.
+systemctl start waits
+explain() {
+    tdk policy explain --pid "$(systemctl show -p MainPID --value waits)" --key-id "$@" || true
+}
+explain counter --what 32 --identity cgroup
+sed -i 's/other.service/waits.service/' /etc/tdk/policy.toml
+explain counter --what 32 --identity cgroup --scope any
+explain counter --what 32 --identity id
+"#;
+
+#[test]
+fn keys_of_units_and_a_policy_by_unit() {
+    let Some(machine) = debian() else { return };
+    let any = "32 cgroup scope=any";
+    let units = [
+        unit("counter", "DynamicUser=yes", any),
+        unit("other", "DynamicUser=yes", any),
+        unit("copy", "DynamicUser=yes", any),
+        unit("plain", "User=user", "32 cgroup"),
+        unit("wide", "User=user", any),
+    ];
+    let mut guest = machine
+        .guest()
+        .state(golden::state())
+        .file(programs::tdk_file(), "/usr/bin/tdk", 0o755)
+        .text("/etc/tdk/policy.toml", POLICY)
+        .text(
+            "/etc/systemd/system/waits.service",
+            "[Service]\nDynamicUser=yes\nExecStart=/bin/sleep infinity\n",
+        )
+        .text(
+            "/etc/systemd/system/manager.service",
+            "[Service]\nType=notify\nUser=user\nDelegate=yes\nSlice=user-1000.slice\n\
+             KeyringMode=inherit\nEnvironment=XDG_RUNTIME_DIR=/run/user/1000\n\
+             ExecStart=/lib/systemd/systemd --user\n",
+        );
+    for (file, text) in units {
+        guest = guest.text(file, text);
+    }
+    let mut script = Script::default();
+    script.lines(UNITS, 7);
+    let (answers, run) = script.run(guest);
+    let output = String::from_utf8(run.stdout).unwrap();
+
+    let (first, second) = (value(&output, "uid-first"), value(&output, "uid-second"));
+    assert_ne!(first, second);
+    let asked = |info: &str, uid, unit: &str| {
+        Request::user(
+            "counter",
+            info,
+            uid,
+            format!("/system.slice/{unit}.service"),
+        )
+    };
+    let expected = oracle::derive(
+        &golden::tpm().tcti(),
+        &[
+            asked(any, 0, "counter"),
+            asked(any, 0, "other"),
+            asked("32 cgroup", 1000, "plain"),
+        ],
+    );
+    let [counter, other, plain] = <[_; 3]>::try_from(expected).unwrap().map(Ok);
+    let no = || errno("EACCES");
+    assert_eq!(
+        answers,
+        [counter.clone(), counter, other, no(), plain, no(), no()],
+        "{output}"
+    );
+
+    let explained: Vec<_> = output
+        .lines()
+        .filter(|line| line.starts_with("allowed") || line.starts_with("refused"))
+        .collect();
+    let rule = "allowed by rule 'the counters, whoever they run as' at /etc/tdk/policy.toml:4";
+    let default = "refused: the default of the policy denies it";
+    assert_eq!(explained, [default, rule, default], "{output}");
+}
+
 #[test]
 fn what_stays_over_a_reboot() {
     if debian().is_none() {

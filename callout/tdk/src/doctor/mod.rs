@@ -17,6 +17,7 @@ mod access;
 mod callout;
 mod kernel;
 mod lock;
+mod policy;
 mod report;
 mod request;
 mod request_key;
@@ -64,6 +65,7 @@ fn examine(report: &mut Report, place: &Place) -> Result<Option<TpmError>, Error
     let line = request_key::examine(report, &key_types);
     callout::examine_program(report, line.as_ref());
     let config = callout::examine_config(report, line.as_ref(), place.config.as_deref());
+    report.add(policy::examine(line.as_ref(), place.config.as_deref()));
     report.add(lock::examine());
     let left = examine_tpm(report, place, config.as_ref())?;
     // The callout's own, and not another that was named here.

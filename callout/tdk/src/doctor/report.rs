@@ -41,6 +41,7 @@ checks! {
     Callout = "callout.program",
     CalloutVersion = "callout.version",
     CalloutConfig = "callout.config",
+    Policy = "callout.policy",
     Lock = "tpm.lock",
     Device = "tpm.device",
     Access = "tpm.access",

@@ -392,7 +392,32 @@ fn callout_config() -> Vec<Case> {
             "a configuration that everybody can replace",
             "mkdir /etc/tdk; touch /etc/tdk/config.toml; chmod 777 /etc/tdk",
             "rm -r /etc/tdk",
-            config("others than root can write /etc/tdk (mode 0777)"),
+            {
+                let seen = "others than root can write /etc/tdk (mode 0777)";
+                let mut changes = config(seen);
+                changes.push(("callout.policy", "wrong", seen));
+                changes
+            },
+        ),
+        case(
+            "a policy",
+            "mkdir -p /etc/tdk/policy.d; echo 'default = \"deny\"' >/etc/tdk/policy.toml\n\
+                   printf '[[rule]]\\naction = \"allow\"\\n' >/etc/tdk/policy.d/1.toml",
+            "rm -r /etc/tdk",
+            vec![(
+                "callout.policy",
+                "ok",
+                "1 rule in 2 files, and by default: no key",
+            )],
+        ),
+        case(
+            "a policy that is wrong",
+            "mkdir /etc/tdk; echo 'default = 1' >/etc/tdk/policy.toml",
+            "rm -r /etc/tdk",
+            wrong(
+                &[("callout.policy", "wrong", "/etc/tdk/policy.toml:1:11: ")],
+                &[],
+            ),
         ),
     ]
 }

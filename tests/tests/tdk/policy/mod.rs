@@ -117,6 +117,20 @@ fn check_names_file_line_and_column() {
     let output = sleeper.explain(&etc, &["--identity", "id"]);
     assert_eq!(stderr(&output, 1), expected);
 
+    // All of what is wrong, one a file.
+    fs::create_dir(etc.path("policy.d")).unwrap();
+    etc.write("policy.d/a.toml", "rule = 1\n");
+    etc.write("policy.d/b.toml", "");
+    let text = stderr(&etc.policy(&["check"]), 1);
+    let (first, second) = text.split_at(expected.len());
+    assert_eq!(first, expected);
+    let place = format!("tdk: {}:1:8: ", etc.path("policy.d/a.toml").display());
+    assert!(
+        second.starts_with(&place) && second.lines().count() == 1,
+        "{text}"
+    );
+    fs::remove_dir_all(etc.path("policy.d")).unwrap();
+
     etc.write("policy.toml", "");
     fs::set_permissions(&file, Permissions::from_mode(0o664)).unwrap();
     let text = stderr(&etc.policy(&["check"]), 1);
@@ -228,6 +242,52 @@ fn the_policies_of_the_page() {
             "docs/policy.md: {key}"
         );
     }
+}
+
+#[test]
+fn what_the_page_shows_is_said() {
+    let page = fs::read_to_string(project().join("docs/policy.md")).unwrap();
+    let first = page.split("```toml\n").nth(1).unwrap();
+    let etc = Etc::new(first.split("```").next().unwrap());
+    fs::create_dir(etc.path("policy.d")).unwrap();
+    etc.write(
+        "policy.d/50-web.toml",
+        "[[rule]]\naction = \"deny\"\nuid = 33\n",
+    );
+    // The process that the page asks about is uid 1000's.
+    let mut command = Command::new("/bin/sleep");
+    let uid = match uid().as_str() {
+        "0" => {
+            command = Command::new("setpriv");
+            command.args(["--reuid", "1000", "--clear-groups", "/bin/sleep"]);
+            "1000".to_owned()
+        }
+        other => other.to_owned(),
+    };
+    let sleeper = Sleeper(command.arg("600").spawn().unwrap());
+    let pid = sleeper.0.id().to_string();
+    while fs::read_to_string(format!("/proc/{pid}/comm")).unwrap() != "sleep\n" {
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+    let mut shown = 0;
+    for block in page.split("```\n# tdk policy ").skip(1) {
+        let (typed, said) = block.split_once('\n').unwrap();
+        let words: Vec<_> = typed
+            .split(' ')
+            .map(|word| if word == "3127" { pid.as_str() } else { word })
+            .collect();
+        let directory = etc.path("").display().to_string();
+        let expected = said
+            .split("```")
+            .next()
+            .unwrap()
+            .replace("/etc/tdk", directory.trim_end_matches('/'))
+            .replace("\"1000\"", &format!("\"{uid}\""));
+        let said = String::from_utf8(etc.policy(&words).stdout).unwrap();
+        assert_eq!(said, expected, "{typed}");
+        shown += 1;
+    }
+    assert!(shown >= 2, "{shown}");
 }
 
 #[test]
