@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
+
+use tpm_derived_keys::policy::Doubt;
 
 use super::*;
 
@@ -68,6 +71,34 @@ fn path_and_checksum_of_a_program() {
         Subject::Csum(digest)
     );
     assert_eq!(sleeper.asker().subject(Kind::Id).unwrap(), Subject::Id);
+}
+
+#[test]
+fn an_honest_program_is_not_doubted() {
+    let asker = Sleeper::named("sleeper").asker();
+    assert_eq!(*asker.doubts(), Doubts::default());
+    assert_eq!(
+        *me().check(asker.uid()).unwrap().doubts(),
+        Doubts::default()
+    );
+}
+
+#[test]
+fn a_program_where_others_can_write() {
+    let sleeper = Sleeper::named("sleeper");
+    let directory = sleeper.path.parent().unwrap();
+    fs::set_permissions(directory, PermissionsExt::from_mode(0o777)).unwrap();
+    let asker = sleeper.asker();
+    let mut expected = Doubts::default();
+    let directory = directory.display();
+    expected.add(
+        Doubt::WritablePath,
+        format_args!(
+            "others can put another program where the asker's executable is: others than root \
+             can write {directory} (mode 0777)"
+        ),
+    );
+    assert_eq!(*asker.doubts(), expected);
 }
 
 #[test]

@@ -54,11 +54,10 @@ fn doubts(random: &mut Random, none: usize) -> Vec<Doubt> {
     if random.below(4) < none {
         return Vec::new();
     }
-    let drawn = Doubt::ALL
+    Doubt::ALL
         .into_iter()
         .filter(|_| random.below(2) == 0)
-        .collect();
-    drawn
+        .collect()
 }
 
 fn action(random: &mut Random) -> Action {
