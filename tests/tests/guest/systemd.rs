@@ -242,7 +242,7 @@ fn keys_of_units_and_a_policy_by_unit() {
             asked("32 cgroup", 1000, "plain"),
         ],
     );
-    let [counter, other, plain] = <[_; 3]>::try_from(expected).unwrap().map(Ok);
+    let [counter, other, plain] = <[_; 3]>::try_from(expected).unwrap();
     let no = || errno("EACCES");
     assert_eq!(
         answers,
