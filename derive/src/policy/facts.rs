@@ -74,6 +74,11 @@ impl Field {
             Self::Sha256 => "sha256",
         }
     }
+
+    /// The one that rules call so.
+    pub(super) fn of_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|field| field.name() == name)
+    }
 }
 
 impl fmt::Display for Field {

@@ -45,16 +45,18 @@ impl Glob {
         if text.is_empty() {
             return Err("an empty pattern matches nothing");
         }
-        let plain = text.find(['*', '?', '\\']).unwrap_or(text.len());
+        let is_special = |byte| matches!(byte, b'*' | b'?' | b'\\');
+        let plain = text.bytes().position(is_special);
+        let plain = plain.unwrap_or(text.len());
         let glob = Self {
             text: text.into(),
             plain,
             paths,
         };
-        match glob.tokens() {
-            Some(_) => Ok(glob),
-            None => Err("a \\ at the end of a pattern stands before nothing"),
+        if text.ends_with('\\') && glob.tokens().is_none() {
+            return Err("a \\ at the end of a pattern stands before nothing");
         }
+        Ok(glob)
     }
 
     /// What comes after the plain bytes; nothing if that ends too early.
@@ -88,10 +90,14 @@ impl Glob {
         let Some(bytes) = bytes.strip_prefix(plain) else {
             return false;
         };
-        let tokens = self.tokens().unwrap_or_default();
-        if tokens.is_empty() {
-            return bytes.is_empty();
+        // Nearly all patterns end here, and need no further look.
+        match &self.text.as_bytes()[self.plain..] {
+            [] => return bytes.is_empty(),
+            b"*" => return !(self.paths && bytes.contains(&b'/')),
+            b"**" => return true,
+            _ => {}
         }
+        let tokens = self.tokens().unwrap_or_default();
         // reached[n]: the first n tokens match what has been read.
         let mut reached = vec![false; tokens.len() + 1];
         reached[0] = true;

@@ -13,6 +13,7 @@ mod facts;
 mod glob;
 mod load;
 mod parse;
+mod plain;
 mod rule;
 
 #[cfg(test)]

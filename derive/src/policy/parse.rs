@@ -5,12 +5,14 @@ use std::fmt;
 
 use serde::Deserialize;
 use serde::de::{self, DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
+use smallvec::smallvec;
 use toml::Spanned;
 
 use super::doubt::Doubt;
 use super::facts::Field;
 use super::glob::Glob;
-use super::rule::{Action, Condition, Grant, Rule};
+use super::plain::plain;
+use super::rule::{Action, Condition, Grant, Patterns, Rule};
 use crate::identity::Kind;
 use crate::request::{KeyType, What};
 
@@ -18,7 +20,7 @@ use crate::request::{KeyType, What};
 const PERMISSIONS: u32 = 0x3f3f_3f3f;
 
 /// A file, understood to the last key.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, PartialEq)]
 pub(super) struct File {
     /// With where it is.
     pub(super) default: Option<(usize, Action)>,
@@ -55,50 +57,17 @@ impl Fault {
     }
 }
 
-/// The beginning of a rule.
-const RULE: &str = "\n[[rule]]";
-
-/// Reads a file, rule by rule: each request does so in a new process, and what a
-/// thousand rules take up at once as TOML costs that more time than to read them.
-///
-/// Between two rules a file can be cut, and the parts are understood each by itself.
-/// Where a cut is none, because it is in a string or list of several lines, the part
-/// before it has no end and is an error. Then, and to say where another error is, the
-/// whole file is read at once.
+/// Reads a file.
 pub(super) fn parse(text: &str) -> Result<File, Fault> {
-    in_parts(text).map_or_else(|| whole(text), Ok)
+    plain(text).map_or_else(|| whole(text), Ok)
 }
 
-fn in_parts(text: &str) -> Option<File> {
-    let mut file = File::default();
-    let (mut rest, mut offset, mut line) = (text, 0, 1);
-    while !rest.is_empty() {
-        // The newline stays with the part that it ends.
-        let end = rest.find(RULE).map_or(rest.len(), |newline| newline + 1);
-        let (part, after) = rest.split_at(end);
-        let understood = understood(part).ok()?;
-        if let Some((place, default)) = understood.default {
-            file.default = Some((offset + place, default));
-        }
-        let rules = understood.rules.into_iter();
-        file.rules
-            .extend(rules.map(|(n, rule)| (line + n - 1, rule)));
-        line += newlines(part);
-        offset += end;
-        rest = after;
-    }
-    Some(file)
-}
-
-fn whole(text: &str) -> Result<File, Fault> {
-    understood(text).map_err(|error| {
+/// Reads any file, and says where the first thing that is wrong with it is.
+pub(super) fn whole(text: &str) -> Result<File, Fault> {
+    let written: Written = toml::from_str(text).map_err(|error| {
         let offset = error.span().map_or(0, |span| span.start);
         Fault::at(text, offset, error.message())
-    })
-}
-
-fn understood(text: &str) -> Result<File, toml::de::Error> {
-    let written: Written = toml::from_str(text)?;
+    })?;
     let default = written
         .default
         .map(|default| (default.span().start, default.into_inner()));
@@ -167,7 +136,6 @@ impl<'de> Deserialize<'de> for Key {
             }
 
             fn visit_str<E: de::Error>(self, key: &str) -> Result<Key, E> {
-                let field = Field::ALL.into_iter().find(|field| field.name() == key);
                 Ok(match key {
                     "name" => Key::Name,
                     "action" => Key::Action,
@@ -176,7 +144,9 @@ impl<'de> Deserialize<'de> for Key {
                     "minimum_generation" => Key::MinimumGeneration,
                     "scope_any" => Key::ScopeAny,
                     "tolerate" => Key::Tolerate,
-                    _ => Key::Field(field.ok_or_else(|| E::unknown_field(key, Key::EXPECTED))?),
+                    _ => Field::of_name(key)
+                        .map(Key::Field)
+                        .ok_or_else(|| E::unknown_field(key, Key::EXPECTED))?,
                 })
             }
         }
@@ -210,7 +180,7 @@ impl<'de> Visitor<'de> for RuleVisitor {
                 Key::Action => action = Some(map.next_value()?),
                 Key::Field(field) => conditions.push(Condition {
                     field,
-                    patterns: map.next_value_seed(Patterns(field))?,
+                    patterns: map.next_value_seed(PatternsOf(field))?,
                 }),
                 given => {
                     grants = true;
@@ -287,33 +257,33 @@ impl<'de> DeserializeSeed<'de> for Number {
 }
 
 /// A pattern, or a list of them, for a field.
-struct Patterns(Field);
+struct PatternsOf(Field);
 
-impl<'de> DeserializeSeed<'de> for Patterns {
-    type Value = Vec<Glob>;
+impl<'de> DeserializeSeed<'de> for PatternsOf {
+    type Value = Patterns;
 
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Vec<Glob>, D::Error> {
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Patterns, D::Error> {
         deserializer.deserialize_any(self)
     }
 }
 
-impl<'de> Visitor<'de> for Patterns {
-    type Value = Vec<Glob>;
+impl<'de> Visitor<'de> for PatternsOf {
+    type Value = Patterns;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}, or a list of them", Pattern(self.0))
     }
 
-    fn visit_str<E: de::Error>(self, text: &str) -> Result<Vec<Glob>, E> {
-        Ok(vec![Pattern(self.0).visit_str(text)?])
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<Patterns, E> {
+        Ok(smallvec![Pattern(self.0).visit_str(text)?])
     }
 
-    fn visit_i64<E: de::Error>(self, number: i64) -> Result<Vec<Glob>, E> {
-        Ok(vec![Pattern(self.0).visit_i64(number)?])
+    fn visit_i64<E: de::Error>(self, number: i64) -> Result<Patterns, E> {
+        Ok(smallvec![Pattern(self.0).visit_i64(number)?])
     }
 
-    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Vec<Glob>, A::Error> {
-        let mut patterns = Vec::new();
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Patterns, A::Error> {
+        let mut patterns = Patterns::new();
         while let Some(pattern) = list.next_element_seed(Pattern(self.0))? {
             patterns.push(pattern);
         }

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! One rule: whom it is about, and what it says.
 
+use smallvec::SmallVec;
+
 use super::doubt::Tolerance;
 use super::facts::{Facts, Field, Found};
 use super::glob::Glob;
@@ -31,11 +33,14 @@ pub struct Grant {
     pub tolerate: Tolerance,
 }
 
+/// Mostly there is one.
+pub(super) type Patterns = SmallVec<[Glob; 1]>;
+
 /// A field and what it has to be, one of these.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Condition {
     pub(super) field: Field,
-    pub(super) patterns: Vec<Glob>,
+    pub(super) patterns: Patterns,
 }
 
 /// Whether a condition is met.

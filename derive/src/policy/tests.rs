@@ -499,7 +499,7 @@ fn what_is_wrong_is_named_with_its_place() {
 }
 
 #[test]
-fn a_file_in_parts_is_the_file() {
+fn files_however_they_are_written() {
     let rule = |name: &str| format!("[[rule]]\nname = {name}\naction = \"deny\"\nuid = 1\n");
     let (a, b) = (rule("'a'"), rule("'b'"));
     for (text, lines) in [
