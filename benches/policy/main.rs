@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! What a policy adds to a request: reading its files, as each request does, and
-//! judging. `cargo bench --package tdk-benches --bench policy` runs it.
+//! judging; and, of that, to whole requests. `cargo bench --package tdk-benches --bench
+//! policy` runs it.
+
+mod request;
 
 use std::fmt::Write;
 use std::fs;
@@ -79,4 +82,14 @@ fn main() {
     }
     group.finish();
     criterion.final_summary();
+    if std::env::args().any(|argument| argument == "--list") {
+        return;
+    }
+    if rustix::process::geteuid().is_root() {
+        let is_test = std::env::args().any(|argument| argument == "--test");
+        let policies = [10, 100, 1000].map(|count| (format!("{count} rules"), rules(count)));
+        request::compare(&policies, if is_test { 3 } else { 500 });
+    } else {
+        println!("not run: whole requests (they need root)");
+    }
 }
