@@ -14,6 +14,7 @@ pub mod golden;
 pub mod guest;
 pub mod impostors;
 pub mod live;
+pub mod memory;
 pub mod middle;
 pub mod mssim;
 pub mod oracle;

@@ -68,24 +68,63 @@ impl Request {
 /// The keys that these requests get from the TPM at `tcti`, or the oracle's
 /// reasons why not.
 pub fn derive(tcti: &str, requests: &[Request]) -> Vec<Result<Vec<u8>, String>> {
+    let keys: Vec<_> = answers(tcti, requests)
+        .iter()
+        .map(|answer| match answer["payload"].as_str() {
+            Some(payload) => Ok(hex::decode(payload).unwrap()),
+            None => Err(answer["error"].as_str().unwrap().to_owned()),
+        })
+        .collect();
+    assert_eq!(keys.len(), requests.len());
+    keys
+}
+
+fn answers(tcti: &str, requests: &[Request]) -> Vec<Value> {
     let mut lines = String::new();
     for request in requests {
         lines += &request.to_json().to_string();
         lines += "\n";
     }
     let output = run(&[&["derive"], &place(tcti)[..]].concat(), &lines);
-    let keys: Vec<_> = output
-        .lines()
-        .map(|line| {
-            let answer: Value = serde_json::from_str(line).unwrap();
-            match answer["payload"].as_str() {
-                Some(payload) => Ok(hex::decode(payload).unwrap()),
-                None => Err(answer["error"].as_str().unwrap().to_owned()),
-            }
-        })
-        .collect();
-    assert_eq!(keys.len(), requests.len());
-    keys
+    let answer = |line| serde_json::from_str(line).unwrap();
+    output.lines().map(answer).collect()
+}
+
+/// All that is secret of a key.
+#[derive(Clone, Debug)]
+pub struct Secrets {
+    identity_key: Vec<u8>,
+    okm: Vec<u8>,
+    payload: Vec<u8>,
+}
+
+impl Secrets {
+    /// Those of a request, from the TPM at `tcti`.
+    pub fn of(tcti: &str, request: &Request) -> Self {
+        let answer = answers(tcti, std::slice::from_ref(request)).remove(0);
+        let bytes = |field: &str| hex::decode(answer[field].as_str().unwrap()).unwrap();
+        Self {
+            identity_key: bytes("identity_key"),
+            okm: bytes("okm"),
+            payload: bytes("payload"),
+        }
+    }
+
+    /// Each with its name; of the payload, what is not the same in all keys.
+    pub fn all(&self) -> [(&'static str, Vec<u8>); 3] {
+        let private = match self.payload.len() {
+            // ECDSA on P-256: before it the algorithm, behind it the public key.
+            138 => &self.payload[36..68],
+            // RSA: the algorithm.
+            500.. => &self.payload[48..],
+            _ => &self.okm,
+        };
+        [
+            ("the identity key", self.identity_key.clone()),
+            ("the derived bytes", self.okm.clone()),
+            ("the key", private.to_vec()),
+        ]
+    }
 }
 
 /// The key that one request gets.

@@ -32,6 +32,12 @@ pub fn panicking_callout() -> PathBuf {
     example("tdk-request-key", "panicking")
 }
 
+/// The callout with an error in it: it leaves a copy of each payload in its memory,
+/// and ends as other programs do.
+pub fn forgetful_callout() -> PathBuf {
+    example("tdk-request-key", "forgetful")
+}
+
 /// The program with a key of its own that the client's documents show.
 pub fn mac() -> PathBuf {
     example("tdk-client", "mac")

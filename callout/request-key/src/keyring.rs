@@ -50,6 +50,7 @@ impl UnderConstruction {
                     "this program is for /sbin/request-key to run",
                 )
             })?;
+        tdk_sys::reject_on_fault(serial);
         Ok(Self { serial })
     }
 
@@ -102,7 +103,9 @@ impl UnderConstruction {
     pub(crate) fn instantiate(self, payload: &Payload) -> Result<(), Failure> {
         Key::from_id(KeySerialId(self.serial))
             .instantiate(payload.as_bytes(), NO_KEYRING)
-            .map_err(not_taken)
+            .map_err(not_taken)?;
+        tdk_sys::reject_on_fault(0);
+        Ok(())
     }
 
     /// Completes U with an errno that its askers get for a while.

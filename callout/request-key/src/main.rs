@@ -2,6 +2,14 @@
 //! `/usr/sbin/key.tpm2_derived`.
 #![forbid(unsafe_code)]
 
-fn main() -> std::process::ExitCode {
-    tdk_request_key::main_with(tdk_request_key::serve)
+use std::alloc::System;
+
+use zeroizing_alloc::ZeroAlloc;
+
+/// Wipes what is freed; what is not, and stacks, at the end.
+#[global_allocator]
+static ALLOCATOR: ZeroAlloc<System> = ZeroAlloc(System);
+
+fn main() {
+    tdk_sys::run_and_wipe(|| tdk_request_key::main_with(tdk_request_key::serve))
 }

@@ -2,6 +2,7 @@
 //! Signals: a request that is cut short is still answered.
 
 use std::io;
+use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -60,6 +61,6 @@ impl Watch {
             }
             thread::sleep(Duration::from_millis(5));
         }
-        std::process::exit(1);
+        tdk_sys::end(ExitCode::FAILURE);
     }
 }

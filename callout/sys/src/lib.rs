@@ -4,6 +4,7 @@
 #![allow(unsafe_code)]
 
 mod pkey;
+mod wipe;
 
 use std::ffi::CStr;
 use std::fs::File;
@@ -11,6 +12,7 @@ use std::io;
 use std::os::fd::AsRawFd;
 
 pub use pkey::{pkey_encrypt, pkey_sign, pkey_size};
+pub use wipe::{end, reject_on_fault, run_and_wipe};
 
 /// What system calls take as "no keyring".
 pub const NO_KEYRING: i32 = 0;
@@ -234,10 +236,13 @@ pub fn measure_verity(file: &File) -> io::Result<(u16, Vec<u8>)> {
 /// even by exiting; and the asker waits for our exit. It is the last one to
 /// close a file who waits: after this call that is the child, and exiting takes
 /// no time.
+///
+/// The child's copy of our memory is wiped, if ours is at the end.
 pub fn leave_files_to_a_child() {
+    wipe::note_mappings();
     // SAFETY: fork(2) itself is safe; the child of a process with threads may
-    // only call async-signal-safe functions, which close(2), getppid(2), poll(2)
-    // and _exit(2) are. poll(2) touches no memory when it is given none.
+    // only call async-signal-safe functions, which close(2), getppid(2), poll(2),
+    // _exit(2) and what wipes are. poll(2) touches no memory when it is given none.
     unsafe {
         let parent = libc::getpid();
         if libc::fork() == 0 {
@@ -245,6 +250,7 @@ pub fn leave_files_to_a_child() {
             for standard in 0..=2 {
                 libc::close(standard);
             }
+            wipe::outlive(parent);
             // Processes get another parent when theirs has closed its files.
             while libc::getppid() == parent {
                 libc::poll(std::ptr::null_mut(), 0, 5);
@@ -269,7 +275,10 @@ pub fn fork(kept: &impl AsRawFd) -> io::Result<Option<i32>> {
     // SAFETY: no other thread is in the middle of anything that the child would
     // find half done, so it may do whatever its parent may.
     match unsafe { libc::fork() } {
-        0 => close_all_but(kept.as_raw_fd()).map(|()| None),
+        0 => {
+            wipe::lock_again();
+            close_all_but(kept.as_raw_fd()).map(|()| None)
+        }
         child @ 1.. => Ok(Some(child)),
         _ => Err(io::Error::last_os_error()),
     }

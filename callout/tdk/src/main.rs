@@ -5,6 +5,7 @@
 //! status: 0 done, 1 failed, 2 called wrongly.
 #![forbid(unsafe_code)]
 
+use std::alloc::System;
 use std::fs::File;
 use std::io::Write;
 use std::os::fd::AsFd;
@@ -12,6 +13,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use tpm_derived_keys::tpm::TpmError;
+use zeroizing_alloc::ZeroAlloc;
 
 mod derive;
 mod det_keygen;
@@ -56,8 +58,16 @@ enum Command {
     SshAgent(ssh_agent::SshAgent),
 }
 
-fn main() -> ExitCode {
+/// Wipes what is freed; what is not, and stacks, at the end.
+#[global_allocator]
+static ALLOCATOR: ZeroAlloc<System> = ZeroAlloc(System);
+
+fn main() {
     tpm_derived_keys::no_core_dumps();
+    tdk_sys::run_and_wipe(run)
+}
+
+fn run() -> ExitCode {
     let tdk = Tdk::parse();
     let done = |()| ExitCode::SUCCESS;
     let result = match &tdk.command {

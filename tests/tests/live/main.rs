@@ -8,6 +8,7 @@ mod attacks;
 mod completion;
 mod identity;
 mod load;
+mod memory;
 mod policy;
 mod record;
 mod request;

@@ -1,0 +1,488 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! A process that ends without its memory.
+//!
+//! Types that wipe themselves do not know of the copies that the compiler and
+//! libraries leave on stacks, nor are they dropped when a process is ended by a
+//! signal. So the last thing that such a process does is to overwrite everything
+//! that it could have written: heap, stacks, whatever else is mapped for it alone.
+//!
+//! It is done in a signal handler, because that has a stack of its own: by the
+//! main thread, after all others have been stopped. Signals that a fault brings
+//! (SIGSEGV, SIGABRT, ...) lead there by themselves, [`end`] by a signal that it
+//! sends. Nobody returns from there, so nothing misses what was overwritten.
+//!
+//! What is called there is async-signal-safe: system calls, and code of this file
+//! that neither allocates nor panics.
+
+use std::ffi::{CStr, c_int, c_long, c_void};
+use std::io;
+use std::panic::{UnwindSafe, catch_unwind};
+use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU8, AtomicUsize, Ordering::SeqCst};
+
+/// What ends a process that is faulty, or that made a system call which it is not
+/// allowed.
+const FAULTS: [c_int; 6] = [
+    libc::SIGSEGV,
+    libc::SIGBUS,
+    libc::SIGILL,
+    libc::SIGFPE,
+    libc::SIGABRT,
+    libc::SIGSYS,
+];
+
+/// Has the main thread end the process.
+const END: c_int = libc::SIGUSR1;
+
+/// Stops another thread for ever.
+const STOP: c_int = libc::SIGUSR2;
+
+/// The region that is not overwritten: room for lists that the kernel writes, and
+/// above it the handler's stack.
+const LIST: usize = 64 * 1024;
+const REGION: usize = 2 * LIST;
+
+/// Where the region is; 0 as long as the process ends as others do.
+static PLACE: AtomicUsize = AtomicUsize::new(0);
+
+/// How much of the list of what is mapped has been noted in the region.
+static NOTED: AtomicUsize = AtomicUsize::new(0);
+
+/// How large the kernel's pages are.
+static PAGE: AtomicUsize = AtomicUsize::new(4096);
+
+/// Whether all memory is locked.
+static LOCKED: AtomicBool = AtomicBool::new(false);
+
+/// The exit status.
+static STATUS: AtomicU8 = AtomicU8::new(1);
+
+/// In a child that outlives its parent, the parent.
+static OUTLIVES: AtomicI32 = AtomicI32::new(0);
+
+/// The key under construction that a fault rejects; 0 for none.
+static KEY: AtomicI32 = AtomicI32::new(0);
+
+/// How many threads have stopped.
+static STOPPED: AtomicUsize = AtomicUsize::new(0);
+
+/// How many milliseconds threads may take to stop. One that can't be reached is in
+/// the kernel, and writes nothing either.
+const PATIENCE: usize = 500;
+
+/// How many milliseconds the main thread may take to end the process.
+const LAST_PATIENCE: usize = 10_000;
+
+/// Keeps what this process writes to its memory, now and later, out of swap.
+/// The system says no to those who may not lock as much as they like.
+fn lock_memory() -> io::Result<()> {
+    // Where a limit held, memory would run out at it.
+    let none = libc::rlimit {
+        rlim_cur: libc::RLIM_INFINITY,
+        rlim_max: libc::RLIM_INFINITY,
+    };
+    // SAFETY: setrlimit(2) reads a struct rlimit, which the reference keeps alive.
+    check(unsafe { libc::setrlimit(libc::RLIMIT_MEMLOCK, &raw const none) })?;
+    let everything = libc::MCL_CURRENT | libc::MCL_FUTURE | libc::MCL_ONFAULT;
+    // SAFETY: mlockall(2) takes a number, and changes no memory's content.
+    check(unsafe { libc::mlockall(everything) })?;
+    LOCKED.store(true, SeqCst);
+    Ok(())
+}
+
+/// Runs a program, keeps its memory out of swap if it may, and overwrites it when
+/// the program ends: by coming back from here, by [`end`], or by a fault.
+///
+/// It is the main thread that has to call it, before there is another.
+pub fn run_and_wipe(program: impl FnOnce() -> ExitCode + UnwindSafe) -> ! {
+    let _ = lock_memory();
+    // Where there is no memory to be had, it ends as others do.
+    let _ = wipe_at_the_end();
+    // Whoever panics has said so.
+    end(catch_unwind(program).unwrap_or(ExitCode::FAILURE))
+}
+
+/// Has the process end without its memory.
+fn wipe_at_the_end() -> io::Result<()> {
+    // SAFETY: sysconf(3) takes a number.
+    let page = usize::try_from(unsafe { libc::sysconf(libc::_SC_PAGESIZE) });
+    let page = page.map_err(io::Error::other)?;
+    // Between pages that nobody can use, so that the kernel tells it from others.
+    // SAFETY: mmap(2) makes a new mapping and touches none that is there.
+    let around = unsafe {
+        libc::mmap(
+            std::ptr::null_mut(),
+            REGION + 2 * page,
+            libc::PROT_NONE,
+            libc::MAP_PRIVATE | libc::MAP_ANONYMOUS,
+            -1,
+            0,
+        )
+    };
+    if around == libc::MAP_FAILED {
+        return Err(io::Error::last_os_error());
+    }
+    let region = around.wrapping_byte_add(page);
+    let usable = libc::PROT_READ | libc::PROT_WRITE;
+    // SAFETY: this is a part of what has just been mapped, and not used yet.
+    check(unsafe { libc::mprotect(region, REGION, usable) })?;
+    let place = region.expose_provenance();
+    use_stack(place)?;
+    PAGE.store(page, SeqCst);
+    PLACE.store(place, SeqCst);
+    for fault in FAULTS {
+        handle(fault, last)?;
+    }
+    handle(END, last)?;
+    handle(STOP, stop)
+}
+
+/// Has this thread's signals handled on the region's stack.
+fn use_stack(place: usize) -> io::Result<()> {
+    let stack = libc::stack_t {
+        ss_sp: std::ptr::with_exposed_provenance_mut(place + LIST),
+        ss_flags: 0,
+        ss_size: REGION - LIST,
+    };
+    // SAFETY: the stack is of the given size, never unmapped, and of one thread: the
+    // main one, or the only one of a child.
+    check(unsafe { libc::sigaltstack(&raw const stack, std::ptr::null_mut()) })
+}
+
+/// Tells which key a process rejects that is ended by a fault (0 for none): with
+/// EKEYREJECTED for 5 seconds. Without that the kernel would tell the asker, for a
+/// minute, that there is nobody to ask.
+pub fn reject_on_fault(serial: i32) {
+    KEY.store(serial, SeqCst);
+}
+
+/// Ends the process, without its memory if [`run_and_wipe`] has been called.
+pub fn end(code: ExitCode) -> ! {
+    let is_it = |status: &u8| ExitCode::from(*status) == code;
+    let status = (0..=u8::MAX).find(is_it).unwrap_or(1);
+    if PLACE.load(SeqCst) != 0 {
+        STATUS.store(status, SeqCst);
+        KEY.store(0, SeqCst);
+        send(process(), process(), END);
+        // The main thread does not come here. Should it be in a driver that does
+        // not answer, it can't be reached, and the process ends as others do.
+        pause(LAST_PATIENCE);
+    }
+    std::process::exit(status.into())
+}
+
+/// Before fork(2): notes what there is to wipe, which a child can't always read.
+pub(crate) fn note_mappings() {
+    let place = PLACE.load(SeqCst);
+    if place != 0 {
+        NOTED.store(read_all(c"/proc/self/maps", place), SeqCst);
+    }
+}
+
+/// In a child that has just been forked, and that goes on: locks are not inherited.
+pub(crate) fn lock_again() {
+    if LOCKED.swap(false, SeqCst) {
+        let _ = lock_memory();
+    }
+}
+
+/// In a child that has just been forked, and whose memory is a copy: wipes it,
+/// waits for the parent's end, and ends. Returns where nothing is to be wiped.
+pub(crate) fn outlive(parent: i32) {
+    let place = PLACE.load(SeqCst);
+    if place != 0 && use_stack(place).is_ok() {
+        OUTLIVES.store(parent, SeqCst);
+        LOCKED.store(false, SeqCst);
+        send(process(), process(), END);
+    }
+}
+
+/// The handler of STOP.
+extern "C" fn stop(_: c_int, _: *mut libc::siginfo_t, _: *mut c_void) {
+    STOPPED.fetch_add(1, SeqCst);
+    loop {
+        pause(LAST_PATIENCE);
+    }
+}
+
+/// The handler of END and of faults. All signals are blocked in it.
+extern "C" fn last(signal: c_int, _: *mut libc::siginfo_t, context: *mut c_void) {
+    let process = process();
+    if thread() != process {
+        STOPPED.fetch_add(1, SeqCst);
+        send(process, process, signal);
+        pause(LAST_PATIENCE);
+        exit(1);
+    }
+    let key = KEY.swap(0, SeqCst);
+    if key != 0 {
+        // The least that a request is owed; there is nobody to tell of an error.
+        let _ = crate::reject(key, 5, libc::EKEYREJECTED);
+    }
+
+    // From statics, which will be overwritten as well.
+    let place = PLACE.load(SeqCst);
+    let status = STATUS.load(SeqCst);
+    let outlives = OUTLIVES.load(SeqCst);
+    let pages = Pages {
+        size: PAGE.load(SeqCst),
+        locked: LOCKED.load(SeqCst),
+    };
+    let length = if outlives == 0 {
+        stop_others(process, place);
+        read_all(c"/proc/self/maps", place)
+    } else {
+        NOTED.load(SeqCst)
+    };
+    wipe_all(place, length, &pages);
+    // What the processor's registers held: the kernel has laid it on this stack.
+    wipe(context.addr().max(place + LIST), place + REGION, &pages);
+
+    if outlives != 0 {
+        // Processes get another parent when theirs has closed its files.
+        while call(libc::SYS_getppid, [0; 4]) == c_long::from(outlives) {
+            pause(5);
+        }
+        exit(0);
+    }
+    if signal != END {
+        die_of(process, signal);
+    }
+    exit(status)
+}
+
+/// Stops all threads but this one.
+fn stop_others(process: i32, place: usize) {
+    let mut before = usize::MAX;
+    // Until no thread has started another meanwhile.
+    for _ in 0..8 {
+        let others = signal_others(process, place);
+        if others == before {
+            return;
+        }
+        before = others;
+        for _ in 0..PATIENCE {
+            if STOPPED.load(SeqCst) >= others {
+                break;
+            }
+            pause(1);
+        }
+    }
+}
+
+/// Signals all threads but this one; how many they are.
+fn signal_others(process: i32, place: usize) -> usize {
+    let Some(directory) = open(c"/proc/self/task", libc::O_DIRECTORY) else {
+        return 0;
+    };
+    let mut others = 0;
+    loop {
+        let read = call(libc::SYS_getdents64, [directory, place, LIST, 0]);
+        let Ok(read @ 1..=LIST) = usize::try_from(read) else {
+            break;
+        };
+        // SAFETY: the kernel has just written as many bytes there, and nothing
+        // else uses this part of the region.
+        let entries = unsafe {
+            std::slice::from_raw_parts(std::ptr::with_exposed_provenance::<u8>(place), read)
+        };
+        let mut at = 0;
+        // struct linux_dirent64: inode, offset, length, type, name.
+        while let Some(entry) = entries.get(at..)
+            && let Some(&[low, high]) = entry.get(16..18)
+            && let Some(name) = entry.get(19..)
+        {
+            let thread = i32::try_from(number(name, 10)).unwrap_or(0);
+            if thread != 0 && thread != process {
+                send(process, thread, STOP);
+                others += 1;
+            }
+            at += usize::from(u16::from_ne_bytes([low, high])).max(19);
+        }
+    }
+    close(directory);
+    others
+}
+
+/// Overwrites all that is mapped for this process alone and that it can write, but
+/// for the region, and for files' content: variables that programs and libraries
+/// begin with, which no secret is ever in.
+fn wipe_all(place: usize, length: usize, pages: &Pages) {
+    // SAFETY: `length` bytes were written there, and nothing else uses this part of
+    // the region.
+    let list = unsafe {
+        std::slice::from_raw_parts(std::ptr::with_exposed_provenance::<u8>(place), length)
+    };
+    for line in list.split_inclusive(|byte| *byte == b'\n') {
+        if !line.ends_with(b"\n") {
+            return;
+        }
+        // START-END PERMISSIONS OFFSET DEVICE INODE NAME
+        let mut words = line.split(|byte| *byte == b' ');
+        let mut word = || words.next().unwrap_or_default();
+        let mut range = word().split(|byte| *byte == b'-');
+        let mut limit = || number(range.next().unwrap_or_default(), 16);
+        let (start, end) = (limit(), limit());
+        let is_ours = word() == b"rw-p";
+        let _ = (word(), word());
+        let is_a_file = word() != b"0";
+        if is_ours && !is_a_file && start != place {
+            wipe(start, end, pages);
+        }
+    }
+}
+
+/// What is to be known of the kernel's pages.
+struct Pages {
+    size: usize,
+    /// Those that are not there have never been written.
+    locked: bool,
+}
+
+/// Overwrites memory, as far as it is there.
+fn wipe(start: usize, end: usize, pages: &Pages) {
+    let mut there = [1_u8; 64];
+    let mut at = start;
+    while at < end {
+        let chunk = (there.len() * pages.size).min(end - at);
+        there.fill(1);
+        // Of pages in swap the kernel would say that they are not there.
+        if pages.locked && at.is_multiple_of(pages.size) {
+            call(
+                libc::SYS_mincore,
+                [at, chunk, there.as_mut_ptr().expose_provenance(), 0],
+            );
+        }
+        for (index, page) in (at..at + chunk).step_by(pages.size).enumerate() {
+            if there.get(index).is_some_and(|there| there & 1 == 0) {
+                continue;
+            }
+            for word in (page..(page + pages.size).min(end)).step_by(size_of::<usize>()) {
+                // SAFETY: this is mapped, and may be written. No code will miss it:
+                // this is the only thread that runs, it never leaves the handler,
+                // and uses nothing but its own stack and the region's list, which
+                // are not handed here.
+                unsafe {
+                    std::ptr::with_exposed_provenance_mut::<usize>(word).write_volatile(0);
+                }
+            }
+        }
+        at += chunk;
+    }
+}
+
+/// Ends the process by the signal that it has got.
+fn die_of(process: i32, signal: c_int) {
+    // SAFETY: all zeros are a sigaction: the default action, without flags. Both
+    // calls read memory of ours, which the references keep alive, and write none.
+    unsafe {
+        let default: libc::sigaction = std::mem::zeroed();
+        libc::sigaction(signal, &raw const default, std::ptr::null_mut());
+        let mut set: libc::sigset_t = std::mem::zeroed();
+        libc::sigaddset(&raw mut set, signal);
+        libc::sigprocmask(libc::SIG_UNBLOCK, &raw const set, std::ptr::null_mut());
+    }
+    send(process, process, signal);
+}
+
+type Handler = extern "C" fn(c_int, *mut libc::siginfo_t, *mut c_void);
+
+fn handle(signal: c_int, handler: Handler) -> io::Result<()> {
+    // SAFETY: all zeros are a sigaction. The handler is of the kind that
+    // SA_SIGINFO says, and async-signal-safe: see above. sigfillset(3) writes to
+    // the mask that it is given, sigaction(2) reads what it is given.
+    unsafe {
+        let mut action: libc::sigaction = std::mem::zeroed();
+        action.sa_sigaction = handler as *const () as usize;
+        action.sa_flags = libc::SA_SIGINFO | libc::SA_ONSTACK;
+        libc::sigfillset(&raw mut action.sa_mask);
+        check(libc::sigaction(
+            signal,
+            &raw const action,
+            std::ptr::null_mut(),
+        ))
+    }
+}
+
+/// Reads a file into the region; how many bytes.
+fn read_all(path: &CStr, place: usize) -> usize {
+    let Some(file) = open(path, 0) else { return 0 };
+    let mut length = 0;
+    while let Ok(read @ 1..) = usize::try_from(call(
+        libc::SYS_read,
+        [file, place + length, LIST - length, 0],
+    )) {
+        length += read;
+    }
+    close(file);
+    length
+}
+
+fn open(path: &CStr, flags: c_int) -> Option<usize> {
+    let flags = usize::try_from(libc::O_RDONLY | libc::O_CLOEXEC | flags).ok()?;
+    // AT_FDCWD is negative; of an absolute path it is not looked at.
+    let path = path.as_ptr().expose_provenance();
+    usize::try_from(call(libc::SYS_openat, [0, path, flags, 0])).ok()
+}
+
+fn close(file: usize) {
+    call(libc::SYS_close, [file, 0, 0, 0]);
+}
+
+/// The number that bytes begin with.
+fn number(digits: &[u8], base: u32) -> usize {
+    let mut number = 0_usize;
+    for byte in digits {
+        let Some(digit) = char::from(*byte).to_digit(base) else {
+            break;
+        };
+        number = number
+            .wrapping_mul(base as usize)
+            .wrapping_add(digit as usize);
+    }
+    number
+}
+
+fn process() -> i32 {
+    i32::try_from(call(libc::SYS_getpid, [0; 4])).unwrap_or(0)
+}
+
+fn thread() -> i32 {
+    i32::try_from(call(libc::SYS_gettid, [0; 4])).unwrap_or(0)
+}
+
+fn send(process: i32, thread: i32, signal: c_int) {
+    let [process, thread, signal] =
+        [process, thread, signal].map(|number| usize::try_from(number).unwrap_or(0));
+    call(libc::SYS_tgkill, [process, thread, signal, 0]);
+}
+
+fn pause(milliseconds: usize) {
+    let until = [milliseconds / 1000, milliseconds % 1000 * 1_000_000];
+    // ppoll(2) of nothing: struct timespec is two words, of which it reads them.
+    call(
+        libc::SYS_ppoll,
+        [0, 0, until.as_ptr().expose_provenance(), 0],
+    );
+}
+
+fn exit(status: u8) -> ! {
+    loop {
+        call(libc::SYS_exit_group, [status.into(), 0, 0, 0]);
+    }
+}
+
+/// A system call. Those above read and write what the caller has just made room
+/// for, or numbers alone.
+fn call(number: c_long, arguments: [usize; 4]) -> c_long {
+    let [a, b, c, d] = arguments;
+    // SAFETY: as said, for each.
+    unsafe { libc::syscall(number, a, b, c, d, 0_usize) }
+}
+
+fn check(result: c_int) -> io::Result<()> {
+    if result < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(())
+}

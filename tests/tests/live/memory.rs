@@ -1,0 +1,192 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! Nothing of a key is in the callout's memory when it exits, however it does.
+
+use std::path::Path;
+use std::process::{Child, Stdio};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use tdk_simulator::Swtpm;
+use tdk_tests::live::{Answer, Asker, Rule, answer, errno};
+use tdk_tests::memory::Memory;
+use tdk_tests::middle::{Action, Middle, cc};
+use tdk_tests::oracle::{Request, Secrets};
+use tdk_tests::{golden, programs};
+
+/// A TPM that answers nothing more, until it is told to.
+struct Held {
+    tpm: Swtpm,
+    middle: Middle,
+    reached: Receiver<()>,
+    release: Sender<()>,
+}
+
+impl Held {
+    /// Before the first command that comes when the TPM has answered to TPM2_HMAC,
+    /// or else before the very first.
+    fn new(after_hmac: bool) -> Self {
+        let tpm = golden::tpm();
+        let (reach, reached) = channel();
+        let (release, released) = channel();
+        let waiting = Arc::new(Mutex::new(Some(released)));
+        let seen = Mutex::new(!after_hmac);
+        let middle = Middle::before(&tpm, move |command, _| {
+            let mut seen = seen.lock().unwrap();
+            if *seen && let Some(released) = waiting.lock().unwrap().take() {
+                reach.send(()).unwrap();
+                let _ = released.recv();
+            }
+            *seen |= command == cc::HMAC;
+            Action::Pass
+        });
+        Self {
+            tpm,
+            middle,
+            reached,
+            release,
+        }
+    }
+
+    fn config(&self) -> String {
+        format!("tcti = \"{}\"\ndeadline_seconds = 60\n", self.middle.tcti())
+    }
+
+    /// Until it is asked.
+    fn wait(&self) {
+        self.reached.recv_timeout(Duration::from_secs(30)).unwrap();
+    }
+}
+
+fn ask(rule: &Rule, key_type: &'static str, info: &str) -> Child {
+    let script = r#"key=$("$@" @s) && exec keyctl pipe $key"#;
+    let asker = Asker {
+        key_type,
+        ..Asker::default()
+    };
+    asker
+        .command(script, &rule.description("x"), info.as_ref())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap()
+}
+
+fn secrets(held: &Held, rule: &Rule, key_type: &str, info: &str) -> Secrets {
+    let request = Request {
+        key_type: key_type.into(),
+        ..Request::user(&rule.key_id("x"), info, 0, "/usr/bin/keyctl")
+    };
+    Secrets::of(&held.tpm.tcti(), &request)
+}
+
+/// What is found of a key after a request that ends as requests do.
+fn after(pipe: bool, key_type: &'static str, info: &str) -> (Vec<String>, Answer) {
+    let held = Held::new(false);
+    let rule = if pipe {
+        Rule::pipe(&held.config())
+    } else {
+        Rule::direct(&held.config())
+    };
+    let (memory, answer) = memory_after(&held, &rule, key_type, info);
+    (memory.find(&secrets(&held, &rule, key_type, info)), answer)
+}
+
+fn memory_after(held: &Held, rule: &Rule, key_type: &'static str, info: &str) -> (Memory, Answer) {
+    let asking = ask(rule, key_type, info);
+    held.wait();
+    let memory = Memory::at_exit_of(rule.wait_for_callout(), || held.release.send(()).unwrap());
+    let output = asking.wait_with_output().unwrap();
+    rule.assert_nothing_left();
+    (memory, answer(&output))
+}
+
+#[test]
+fn nothing_of_a_key_is_left() {
+    for pipe in [false, true] {
+        for what in ["32", "1024", "p256", "ed25519", "rsa2048"] {
+            let info = format!("{what} path");
+            let (found, answer) = after(pipe, "user", &info);
+            assert!(answer.is_ok(), "{answer:?}");
+            assert!(found.is_empty(), "pipe {pipe}, {what}: {found:#?}");
+        }
+    }
+    // Whether or not this kernel has a parser for it.
+    let (found, _) = after(false, "asymmetric", "rsa2048 path");
+    assert!(found.is_empty(), "asymmetric: {found:#?}");
+}
+
+/// That would be found: a callout that wipes nothing, and forgets a copy.
+#[test]
+fn what_is_left_would_be_found() {
+    for info in ["32 path", "rsa2048 path"] {
+        let held = Held::new(false);
+        let rule = Rule::with_program(&programs::forgetful_callout(), &held.config());
+        let (memory, answer) = memory_after(&held, &rule, "user", info);
+        let found = memory.find(&secrets(&held, &rule, "user", info));
+        assert!(answer.is_ok(), "{answer:?}");
+        assert!(!found.is_empty(), "{info}");
+    }
+}
+
+/// What is found when a signal comes while the callout has the identity key.
+fn after_signal(program: &Path, signal: Signal) -> (Vec<String>, Answer) {
+    let held = Held::new(true);
+    let rule = Rule::with_program(program, &held.config());
+    let asking = ask(&rule, "user", "32 path");
+    held.wait();
+    let callout = rule.wait_for_callout();
+    let send = || kill(Pid::from_raw(callout.cast_signed()), signal).unwrap();
+    let memory = Memory::at_exit_of(callout, send);
+    let output = asking.wait_with_output().unwrap();
+    drop(held.release.send(()));
+    rule.assert_nothing_left();
+    (
+        memory.find(&secrets(&held, &rule, "user", "32 path")),
+        answer(&output),
+    )
+}
+
+#[test]
+fn a_crash_leaves_nothing() {
+    for signal in [Signal::SIGSEGV, Signal::SIGABRT, Signal::SIGSYS] {
+        let (found, answer) = after_signal(&programs::callout(), signal);
+        assert!(found.is_empty(), "{signal}: {found:#?}");
+        // It is said to the asker before.
+        assert_eq!(answer, errno("EKEYREJECTED"), "{signal}");
+    }
+    let (found, answer) = after_signal(&programs::forgetful_callout(), Signal::SIGSEGV);
+    assert!(!found.is_empty(), "this one does leave something");
+    assert_eq!(answer, errno("ENOKEY"));
+}
+
+#[test]
+fn a_signal_in_the_middle_of_a_search_leaves_nothing() {
+    let held = Held::new(false);
+    let rule = Rule::direct(&held.config());
+    let info = "rsa4096 path";
+    let asking = ask(&rule, "user", info);
+    held.wait();
+    let callout = rule.wait_for_callout();
+    let memory = Memory::at_exit_of(callout, || {
+        held.release.send(()).unwrap();
+        thread::spawn(move || {
+            // The last command has been answered: what follows is computed.
+            let start = Instant::now();
+            let task = format!("/proc/{callout}/task");
+            let threads = || std::fs::read_dir(&task).map_or(0, Iterator::count);
+            while threads() < 3 && start.elapsed() < Duration::from_secs(30) {
+                thread::sleep(Duration::from_millis(1));
+            }
+            let _ = kill(Pid::from_raw(callout.cast_signed()), Signal::SIGTERM);
+        });
+    });
+    let found = memory.find(&secrets(&held, &rule, "user", info));
+    assert!(found.is_empty(), "{found:#?}");
+    let output = asking.wait_with_output().unwrap();
+    assert_eq!(answer(&output), errno("EAGAIN"));
+    rule.assert_nothing_left();
+}
