@@ -4,7 +4,7 @@
 //! A tracer sees every thread stop once more before it exits (PTRACE_O_TRACEEXIT):
 //! the process' memory is all there, and none of its code will run any more.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
 use std::thread;
@@ -75,25 +75,20 @@ impl Memory {
         let needles = needles(secrets);
         let mut may_begin = vec![false; 1 << 16];
         let beginning = |bytes: &[u8]| usize::from(u16::from_be_bytes([bytes[0], bytes[1]]));
-        for (_, needle) in &needles {
+        for needle in needles.keys() {
             may_begin[beginning(needle)] = true;
         }
         let mut found = BTreeSet::new();
         for (place, bytes) in &self.0 {
             for window in bytes.windows(NEEDLE) {
-                if may_begin[beginning(window)] {
-                    let here = needles.iter().filter(|(_, needle)| needle == window);
-                    found.extend(here.map(|(name, _)| format!("{name} in {place}")));
+                if may_begin[beginning(window)]
+                    && let Some(name) = needles.get(window)
+                {
+                    found.insert(format!("{name} in {place}"));
                 }
             }
         }
         found.into_iter().collect()
-    }
-
-    /// How many bytes there were, but for zeros.
-    pub fn written(&self) -> usize {
-        let bytes = self.0.iter().flat_map(|(_, bytes)| bytes);
-        bytes.filter(|byte| **byte != 0).count()
     }
 }
 
@@ -127,9 +122,10 @@ fn follow(thread: Pid, threads: &mut BTreeSet<Pid>, mut exits: impl FnMut(Pid)) 
 /// So many bytes are no accident.
 const NEEDLE: usize = 16;
 
-/// Parts of secrets, in the orders of bytes that numbers and hashes are kept in.
-fn needles(secrets: &Secrets) -> BTreeSet<(String, Vec<u8>)> {
-    let mut needles = BTreeSet::new();
+/// Parts of secrets, in the orders of bytes that numbers and hashes are kept in, and
+/// what they are parts of.
+fn needles(secrets: &Secrets) -> HashMap<Vec<u8>, String> {
+    let mut needles = HashMap::new();
     for (name, secret) in secrets.all() {
         let swapped = |size: usize| -> Vec<u8> {
             let words = secret.chunks(size).map(|word| word.iter().rev());
@@ -145,7 +141,7 @@ fn needles(secrets: &Secrets) -> BTreeSet<(String, Vec<u8>)> {
             (", as HMAC's outer key", masked(0x5C)),
         ] {
             let parts = bytes.windows(NEEDLE).step_by(8);
-            needles.extend(parts.map(|part| (format!("{name}{order}"), part.to_vec())));
+            needles.extend(parts.map(|part| (part.to_vec(), format!("{name}{order}"))));
         }
     }
     needles
