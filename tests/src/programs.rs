@@ -38,6 +38,11 @@ pub fn forgetful_callout() -> PathBuf {
     example("tdk-request-key", "forgetful")
 }
 
+/// The callout taken over: it tries what it should not be able to do.
+pub fn taken_over_callout() -> PathBuf {
+    example("tdk-request-key", "prisoner")
+}
+
 /// The program with a key of its own that the client's documents show.
 pub fn mac() -> PathBuf {
     example("tdk-client", "mac")

@@ -10,6 +10,7 @@ use std::fmt;
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use rustix::fs::{CWD, Dir, FileType, Mode, OFlags, Stat, fstat, openat, readlinkat};
@@ -46,7 +47,8 @@ impl Asker {
     /// The thread that waits for key `serial`, whose authorisation key is one of
     /// `candidates`.
     pub(crate) fn of_key(serial: i32, candidates: &[i32]) -> Result<Self, AskerError> {
-        let keys = std::fs::read(Path::new(PROC).join("keys")).map_err(AskerError::ProcKeys)?;
+        let keys = std::fs::read(Path::new(PROC).join("keys"))
+            .map_err(|error| AskerError::ProcKeys(errno(&error)))?;
         match proc_keys::asker_of(serial, candidates, &keys) {
             proc_keys::Asker::Thread(thread) => Self::of_thread(thread),
             proc_keys::Asker::Nobody => Err(AskerError::Nobody(serial)),
@@ -89,7 +91,7 @@ impl Asker {
 
     /// Makes sure that the thread runs as `uid`, and looks at it: at its executable,
     /// and at what there is to doubt about it. From here on the executable is the one
-    /// that was seen, or there is none.
+    /// that was seen, or there is none, and nothing more is opened.
     pub(crate) fn check(self, uid: u32) -> Result<Checked, AskerError> {
         let status = self.read("status")?;
         let fsuid = fsuid(&status)?;
@@ -100,16 +102,20 @@ impl Asker {
             });
         }
         let mut doubts = self.doubts(&status)?;
-        let executable = self.executable().ok().map(|executable| {
-            let is_named = executable.has_its_name_here().is_ok();
-            self.doubt_executable(&mut doubts, &status, &executable, is_named);
+        let executable = self.executable().map(|executable| {
+            let named = executable.has_its_name_here();
+            self.doubt_executable(&mut doubts, &status, &executable, named.is_ok());
+            let content = File::open(own_link(&executable.handle));
             Seen {
                 executable,
-                is_named,
+                named,
+                content: content.map_err(|error| AskerError::Read(errno(&error))),
             }
         });
         Ok(Checked {
-            asker: self,
+            cgroup: self.read_bytes("cgroup"),
+            label: self.read_bytes("attr/current"),
+            status,
             uid,
             executable,
             doubts,
@@ -170,14 +176,14 @@ impl Asker {
         let mut content = Vec::new();
         match File::from(file).read_to_end(&mut content) {
             Ok(_) => Ok(content),
-            Err(error) => Err(self.error(Errno::from_io_error(&error).unwrap_or(Errno::IO))),
+            Err(error) => Err(self.error(errno(&error))),
         }
     }
 
     fn error(&self, error: Errno) -> AskerError {
         match error {
             Errno::SRCH | Errno::NOENT => AskerError::Gone(self.thread),
-            other => AskerError::Read(other.into()),
+            other => AskerError::Read(other),
         }
     }
 
@@ -194,9 +200,7 @@ impl Asker {
         })?;
         let name = self.link()?;
         let version = Version::of(&handle).map_err(|error| match error {
-            AskerError::Read(error) if error.kind() == io::ErrorKind::PermissionDenied => {
-                AskerError::Closed
-            }
+            AskerError::Read(Errno::ACCESS) => AskerError::Closed,
             other => other,
         })?;
         let deleted = name.as_ref().is_some_and(|name| name.ends_with(DELETED));
@@ -225,10 +229,13 @@ impl Asker {
 /// An asker that has been checked, and so can be identified.
 #[derive(Debug)]
 pub(crate) struct Checked {
-    asker: Asker,
     uid: u32,
-    executable: Option<Seen>,
+    executable: Result<Seen, AskerError>,
     doubts: Doubts,
+    /// Files of `/proc/<thread>`, as they were.
+    status: String,
+    cgroup: Result<Vec<u8>, AskerError>,
+    label: Result<Vec<u8>, AskerError>,
 }
 
 /// An executable as it was when it was looked at.
@@ -236,7 +243,9 @@ pub(crate) struct Checked {
 struct Seen {
     executable: Executable,
     /// Whether it had its name here, too.
-    is_named: bool,
+    named: Result<(), AskerError>,
+    /// The same file, to be read.
+    content: Result<File, AskerError>,
 }
 
 impl Checked {
@@ -255,17 +264,16 @@ impl Checked {
         match kind {
             Kind::Id => Ok(Subject::Id),
             Kind::Path => Subject::path(&self.name()?).map_err(|_| AskerError::Name),
-            Kind::Csum => self.with_executable(|executable| executable.sha256().map(Subject::Csum)),
+            Kind::Csum => self.with_executable(|seen| seen.sha256().map(Subject::Csum)),
             Kind::Cgroup => self.cgroup(),
-            Kind::Verity => self.with_executable(Executable::verity),
+            Kind::Verity => self.with_executable(Seen::verity),
         }
     }
 
     /// The cgroup that the thread is in, as the initial cgroup namespace has it,
     /// which is this program's.
     fn cgroup(&self) -> Result<Subject, AskerError> {
-        let content = self.asker.read_bytes("cgroup")?;
-        match cgroup::v2_path(&content) {
+        match cgroup::v2_path(self.cgroup.as_ref().map_err(Clone::clone)?) {
             None => Err(AskerError::NoCgroup),
             Some(b"/") => Err(AskerError::RootCgroup),
             Some(path) => Subject::cgroup(path).map_err(|_| AskerError::CgroupName),
@@ -274,13 +282,9 @@ impl Checked {
 
     /// The executable's path, in the initial mount namespace as well.
     fn name(&self) -> Result<Vec<u8>, AskerError> {
-        self.with_executable(|executable| {
-            let name = executable.has_its_name_here()?.to_vec();
-            // When it was looked at who else could write there, too.
-            match &self.executable {
-                Some(seen) if seen.is_named => Ok(name),
-                _ => Err(AskerError::Changed),
-            }
+        self.with_executable(|seen| {
+            seen.named.clone()?;
+            seen.executable.name.clone().ok_or(AskerError::Name)
         })
     }
 
@@ -288,18 +292,15 @@ impl Checked {
     /// afterwards.
     fn with_executable<T>(
         &self,
-        take: impl FnOnce(&Executable) -> Result<T, AskerError>,
+        take: impl FnOnce(&Seen) -> Result<T, AskerError>,
     ) -> Result<T, AskerError> {
-        let Some(Seen { executable, .. }) = &self.executable else {
-            // Why there is none.
-            return Err(self.asker.executable().err().unwrap_or(AskerError::Changed));
-        };
-        let taken = take(executable)?;
-        let again = self.asker.executable()?;
-        if again != *executable || Version::of(&executable.handle)? != executable.version {
-            return Err(AskerError::Changed);
+        let seen = self.executable.as_ref().map_err(Clone::clone)?;
+        let taken = take(seen)?;
+        if seen.executable.is_as_it_was()? {
+            Ok(taken)
+        } else {
+            Err(AskerError::Changed)
         }
-        Ok(taken)
     }
 }
 
@@ -322,20 +323,11 @@ struct Executable {
     version: Version,
 }
 
-impl PartialEq for Executable {
-    fn eq(&self, other: &Self) -> bool {
-        self.name == other.name && self.version == other.version
-    }
-}
-
 impl Executable {
-    /// The longest file that is hashed, in bytes: whoever asks has root read it.
-    const MOST: i64 = 1 << 30;
-
-    /// Its name, after making sure that it means the same file here, in the
-    /// initial mount namespace, as where it runs, and is the file's canonical
-    /// name here. A chroot or mount namespace could lend it any name else.
-    fn has_its_name_here(&self) -> Result<&[u8], AskerError> {
+    /// Makes sure that its name means the same file here, in the initial mount
+    /// namespace, as where it runs, and is the file's canonical name here. A chroot
+    /// or mount namespace could lend it any name else.
+    fn has_its_name_here(&self) -> Result<(), AskerError> {
         let name = self.name.as_deref().ok_or(AskerError::Name)?;
         let here = openat(
             CWD,
@@ -348,40 +340,62 @@ impl Executable {
         if canonical.as_bytes() != name || Version::of(&here)? != self.version {
             return Err(AskerError::Borrowed);
         }
-        Ok(name)
+        Ok(())
     }
+
+    /// Whether the file and its name are what they were; by the open handle, which
+    /// the kernel calls as it calls `/proc/<thread>/exe`.
+    fn is_as_it_was(&self) -> Result<bool, AskerError> {
+        let name = match readlinkat(CWD, own_link(&self.handle), Vec::new()) {
+            Ok(name) => Some(name.into_bytes()),
+            Err(Errno::NAMETOOLONG) => None,
+            Err(error) => return Err(AskerError::Read(error)),
+        };
+        Ok(name == self.name && Version::of(&self.handle)? == self.version)
+    }
+}
+
+impl Seen {
+    /// The longest file that is hashed, in bytes: whoever asks has root read it.
+    const MOST: i64 = 1 << 30;
 
     /// The digest that fs-verity holds its content to.
     fn verity(&self) -> Result<Subject, AskerError> {
-        let file = File::open(own_link(&self.handle)).map_err(AskerError::Read)?;
-        let (algorithm, digest) = tdk_sys::measure_verity(&file).map_err(AskerError::NoVerity)?;
+        let file = self.content.as_ref().map_err(Clone::clone)?;
+        let (algorithm, digest) =
+            tdk_sys::measure_verity(file).map_err(|error| AskerError::NoVerity(errno(&error)))?;
         Subject::verity(algorithm, &digest).map_err(|_| AskerError::VerityAlgorithm(algorithm))
     }
 
     /// SHA-256 of its content, read through the handle.
     fn sha256(&self) -> Result<[u8; 32], AskerError> {
-        let size = self.version.size;
+        let size = self.executable.version.size;
         if size > Self::MOST {
             return Err(AskerError::TooLarge(size));
         }
-        let mut file = File::open(own_link(&self.handle)).map_err(AskerError::Read)?;
+        let file = self.content.as_ref().map_err(Clone::clone)?;
         let mut hash = Sha256::new();
         let mut buffer = vec![0; 128 * 1024];
         // A file that grows meanwhile has changed; it is not read to its end.
-        let mut left = size;
-        while left >= 0 {
-            match file.read(&mut buffer) {
+        let mut at = 0;
+        while number(at) <= size {
+            match file.read_at(&mut buffer, at) {
                 Ok(0) => return Ok(hash.finalize().into()),
                 Ok(count) => {
                     hash.update(&buffer[..count]);
-                    left -= number(count);
+                    at += count as u64;
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(AskerError::Read(error)),
+                Err(error) => return Err(AskerError::Read(errno(&error))),
             }
         }
         Err(AskerError::Changed)
     }
+}
+
+/// What a system call has said.
+fn errno(error: &io::Error) -> Errno {
+    Errno::from_io_error(error).unwrap_or(Errno::IO)
 }
 
 /// The magic link that stands for an open file, whatever its name.
@@ -425,10 +439,10 @@ fn number(value: impl TryInto<i64>) -> i64 {
 }
 
 /// Why nobody was identified.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) enum AskerError {
     /// `/proc/keys` can't be read.
-    ProcKeys(io::Error),
+    ProcKeys(Errno),
     /// No thread waits for that key.
     Nobody(i32),
     /// More than one line of `/proc/keys` claims that key.
@@ -454,7 +468,7 @@ pub(crate) enum AskerError {
     /// The executable has that many bytes, more than are hashed for an asker.
     TooLarge(i64),
     /// Something of the asker can't be read.
-    Read(io::Error),
+    Read(Errno),
     /// There is no cgroup v2 hierarchy.
     NoCgroup,
     /// The asker is in the cgroup that everybody is in at first.
@@ -462,14 +476,14 @@ pub(crate) enum AskerError {
     /// The cgroup's path is none that an identity can have.
     CgroupName,
     /// The executable has no fs-verity digest.
-    NoVerity(io::Error),
+    NoVerity(Errno),
     /// The executable has one by another algorithm than identities have.
     VerityAlgorithm(u16),
 }
 
 impl AskerError {
     fn read(error: Errno) -> Self {
-        Self::Read(error.into())
+        Self::Read(error)
     }
 
     fn errno(&self) -> failure::Errno {
@@ -548,7 +562,7 @@ impl fmt::Display for AskerError {
             Self::TooLarge(size) => write!(
                 f,
                 "the asker's executable has {size} bytes; at most {} are hashed",
-                Executable::MOST
+                Seen::MOST
             ),
             Self::Read(error) => write!(f, "can't look at the asker: {error}"),
             Self::NoCgroup => write!(f, "this system has no cgroup v2 hierarchy"),

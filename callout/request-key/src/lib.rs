@@ -19,6 +19,7 @@ mod packages;
 mod proc_keys;
 mod program;
 mod record;
+mod sandbox;
 mod serve;
 mod watch;
 

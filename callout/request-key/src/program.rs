@@ -12,13 +12,15 @@ use tpm_derived_keys::Payload;
 use tpm_derived_keys::config::{Config, LogLevel};
 use tpm_derived_keys::policy::{Decision, Grant, Policy};
 use tpm_derived_keys::request::PREFIX;
-use tpm_derived_keys::tpm::{Name, TpmError};
+use tpm_derived_keys::tpm::{Name, Tcti, TpmError, Trust, make_lock_directory};
 
+use crate::asker::{Asker, Checked};
 use crate::failure::{Errno, Failure};
 use crate::invocation::{Arguments, Form, Invocation, USAGE};
 use crate::keyring::UnderConstruction;
 use crate::log::Log;
 use crate::record::{Field, Kind, Record};
+use crate::sandbox::{Needs, Sandbox};
 use crate::watch::Watch;
 
 /// A request as the kernel passed it on to this program, and what is found out about it on the
@@ -30,8 +32,13 @@ pub struct Call<'a> {
     policy: &'a Policy,
     key: UnderConstruction,
     watch: Watch,
+    sandbox: Sandbox,
+    tcti: Tcti,
+    trust: Trust,
+    /// Who asks, until somebody wants to know.
+    asker: Option<Result<Checked, Failure>>,
     /// For the log.
-    asker: Option<(u32, (Vec<u8>, bool))>,
+    shown: Option<(u32, (Vec<u8>, bool))>,
     /// What the policy has allowed, and which rule of it.
     allowed: Option<(Grant, String)>,
     commands: u32,
@@ -53,8 +60,20 @@ impl Call<'_> {
         )
     }
 
-    pub(crate) fn uid(&self) -> Result<u32, Failure> {
-        self.arguments.uid()
+    /// Who asks; to be taken once.
+    pub(crate) fn asker(&mut self) -> Result<Checked, Failure> {
+        self.asker.take().unwrap_or_else(|| {
+            let what = "who asks has been asked before";
+            Err(Failure::new(Errno::Failed, what, "please report it"))
+        })
+    }
+
+    pub(crate) fn tcti(&self) -> &Tcti {
+        &self.tcti
+    }
+
+    pub(crate) fn trust(&self) -> &Trust {
+        &self.trust
     }
 
     pub(crate) fn serial(&self) -> i32 {
@@ -73,17 +92,17 @@ impl Call<'_> {
         &self.watch
     }
 
-    pub(crate) fn note_asker(&mut self, thread: u32, executable: (Vec<u8>, bool)) {
-        self.asker = Some((thread, executable));
-    }
-
     pub(crate) fn note_decision(&mut self, decision: &Decision) {
+        if decision.grant().permissions.is_none() {
+            self.sandbox.drop_permissions();
+        }
         self.allowed = Some((decision.grant(), decision.by().into()));
     }
 
     pub(crate) fn note_tpm(&mut self, commands: u32, is_stuck: bool) {
         self.commands = commands;
         self.tpm_is_stuck = is_stuck;
+        self.sandbox.drop_tpm();
     }
 
     pub(crate) fn note_root(&mut self, name: Name) {
@@ -110,16 +129,17 @@ impl Call<'_> {
                 .add(Field::Errno, failure.errno().name()),
         };
         let (key_type, description, callout_info) = self.strings();
-        let uid = self.uid().map(|uid| uid.to_string().into_bytes());
+        let uid = self.arguments.uid().map(|uid| uid.to_string().into_bytes());
         record
             .add(Field::Milliseconds, format_args!("{milliseconds:.1}"))
             .add(Field::TpmCommands, self.commands)
             .add_bytes(Field::Uid, uid.as_ref().unwrap_or(&self.arguments.uid))
             .add_bytes(Field::Type, key_type)
             .add_bytes(Field::Info, callout_info);
-        if let Some((thread, _)) = &self.asker {
+        if let Some((thread, _)) = &self.shown {
             record.add(Field::Thread, thread);
         }
+        record.add(Field::Sandbox, self.sandbox.layers());
         let denied_by = result.as_ref().err().and_then(Failure::rule);
         let allowed_by = self.allowed.as_ref().map(|(_, by)| by.as_str());
         if let Some(by) = denied_by.or(allowed_by) {
@@ -133,7 +153,7 @@ impl Call<'_> {
         let prefix = PREFIX.as_bytes();
         let key_id = description.strip_prefix(prefix).unwrap_or(description);
         record.add_bytes(Field::KeyId, key_id);
-        if let Some((_, (executable, known))) = &self.asker {
+        if let Some((_, (executable, known))) = &self.shown {
             // A mount namespace can lend a file any name.
             let field = if *known {
                 Field::Executable
@@ -194,15 +214,19 @@ pub fn main_with(serve: impl FnOnce(&mut Call<'_>) -> Result<Payload, Failure>) 
 
 /// The configuration and the policy, or as much of them as there is with what is
 /// wrong: then nobody gets a key.
-fn load(named: Option<&Path>) -> (Config, Policy, Option<Failure>) {
-    let shipped = Policy::shipped;
+fn load(named: Option<&Path>) -> (Config, Policy, Trust, Option<Failure>) {
+    let (shipped, nothing) = (Policy::shipped, Trust::default);
     let config = match Config::load(named) {
         Ok(config) => config,
-        Err(error) => return (Config::default(), shipped(), Some(error.into())),
+        Err(error) => return (Config::default(), shipped(), nothing(), Some(error.into())),
+    };
+    let trust = match config.trust() {
+        Ok(trust) => trust,
+        Err(error) => return (config, shipped(), nothing(), Some(error.into())),
     };
     match Policy::load(Config::directory(named)) {
-        Ok(policy) => (config, policy, None),
-        Err(error) => (config, shipped(), Some(error.into())),
+        Ok(policy) => (config, policy, trust, None),
+        Err(error) => (config, shipped(), trust, Some(error.into())),
     }
 }
 
@@ -214,16 +238,33 @@ fn complete(
     start: Instant,
     serve: impl FnOnce(&mut Call<'_>) -> Result<Payload, Failure>,
 ) -> ExitCode {
-    let (config, policy, faulty) = load(arguments.config.as_deref());
+    let signals = Watch::signals();
+    let (config, policy, trust, faulty) = load(arguments.config.as_deref());
     let threshold = config.log_level();
     let watch = Watch::default();
+    let asker = Asker::of_key(key.serial(), &UnderConstruction::keys_of_this_session());
+    let shown = asker.as_ref().ok();
+    let shown = shown.map(|asker| (asker.thread(), asker.shown_executable()));
+    let asker = arguments.uid().and_then(|uid| Ok(asker?.check(uid)?));
+    // From here on nothing is opened that is not said here.
+    let tcti = config.tcti();
+    let sandbox = Sandbox::close(&Needs {
+        tcti: &tcti,
+        locks: make_lock_directory().ok(),
+        permissions: policy.sets_permissions(),
+        key: key.serial(),
+    });
     let mut call = Call {
         arguments,
         config: &config,
         policy: &policy,
         key,
         watch: watch.clone(),
-        asker: None,
+        sandbox,
+        tcti,
+        trust,
+        asker: Some(asker),
+        shown,
         allowed: None,
         commands: 0,
         tpm_is_stuck: false,
@@ -235,9 +276,11 @@ fn complete(
     let cut_short = Err(Failure::new(Errno::Later, "ended by a signal", "ask again"));
     let record = call.record(start, &cut_short);
     let its_log = log.clone();
-    let watching = watch.start(move || {
-        let _ = key.reject(Errno::Later);
-        its_log.write(threshold, &record);
+    let watching = signals.and_then(|signals| {
+        watch.start(signals, move || {
+            let _ = key.reject(Errno::Later);
+            its_log.write(threshold, &record);
+        })
     });
 
     let result = match (faulty, watching) {
@@ -256,6 +299,7 @@ fn complete(
         if let Some((grant, _)) = &call.allowed {
             key.limit(grant)?;
         }
+        call.sandbox.drop_permissions();
         deliver(arguments.form, key, &payload)
     });
     if let Err(failure) = &result
@@ -272,7 +316,7 @@ fn complete(
         let mut record = Record::new(Kind::Root, LogLevel::Debug);
         record
             .add(Field::Key, key.serial())
-            .add_bytes(Field::Tcti, config.tcti().to_string().as_bytes())
+            .add_bytes(Field::Tcti, call.tcti.to_string().as_bytes())
             .add(Field::Root, root);
         log.write(threshold, &record);
     }

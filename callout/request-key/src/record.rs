@@ -77,6 +77,8 @@ pub enum Field {
     Info,
     /// The thread that asks.
     Thread,
+    /// What kept the program that answers from doing anything else.
+    Sandbox,
     /// The rule of the policy that decided.
     Rule,
     /// Why there is no key.
@@ -97,7 +99,7 @@ pub enum Field {
 
 impl Field {
     /// All there are.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 18] = [
         Self::Key,
         Self::Decision,
         Self::Errno,
@@ -107,6 +109,7 @@ impl Field {
         Self::Type,
         Self::Info,
         Self::Thread,
+        Self::Sandbox,
         Self::Rule,
         Self::Cause,
         Self::Group,
@@ -129,6 +132,7 @@ impl Field {
             Self::Type => "type",
             Self::Info => "info",
             Self::Thread => "tid",
+            Self::Sandbox => "sandbox",
             Self::Rule => "rule",
             Self::Cause => "cause",
             Self::Group => "not_given_to_group_root",
@@ -152,6 +156,7 @@ impl Field {
             Self::Type => "TDK_TYPE",
             Self::Info => "TDK_INFO",
             Self::Thread => "TDK_TID",
+            Self::Sandbox => "TDK_SANDBOX",
             Self::Rule => "TDK_RULE",
             Self::Cause => "TDK_CAUSE",
             Self::Group => "TDK_NOT_GIVEN_TO_GROUP_ROOT",

@@ -3,11 +3,9 @@
 
 use tpm_derived_keys::Payload;
 use tpm_derived_keys::request::Request;
-use tpm_derived_keys::tpm::{Direct, RootKey, Tcti, TpmError};
+use tpm_derived_keys::tpm::{Direct, RootKey, TpmError};
 
-use crate::asker::Asker;
 use crate::failure::Failure;
-use crate::keyring::UnderConstruction;
 use crate::program::Call;
 
 /// Makes the payload that the caller is to get.
@@ -16,26 +14,18 @@ use crate::program::Call;
 ///
 /// A [`Failure`] with the errno for the asker.
 pub fn serve(call: &mut Call<'_>) -> Result<Payload, Failure> {
-    // First, so that what is refused has its asker's name in the log.
-    let asker = Asker::of_key(call.serial(), &UnderConstruction::keys_of_this_session());
-    if let Ok(asker) = &asker {
-        call.note_asker(asker.thread(), asker.shown_executable());
-    }
-
     let (key_type, description, callout_info) = call.strings();
     let request = Request::parse(key_type, description, callout_info)?;
 
-    let uid = call.uid()?;
-    let asker = asker?.check(uid)?;
+    let asker = call.asker()?;
     call.policy().rule_out(request.kind(), asker.doubts())?;
     let subject = asker.subject(request.kind())?;
 
-    let identified = request.identify(subject, uid, call.config().realm())?;
+    let identified = request.identify(subject, asker.uid(), call.config().realm())?;
     let decision = call.policy().decide(identified, &mut &asker)?;
     call.note_decision(&decision);
 
-    let tcti = call.config().tcti();
-    let unlocked = call.with_tpm(&tcti, |tpm| {
+    let unlocked = call.with_tpm(|tpm| {
         let mut root = RootKey::create(tpm)?;
         let unlocked = decision.unlock(&mut root)?;
         // The key is there; that the root may be left behind is worth a line,
@@ -63,10 +53,9 @@ impl Call<'_> {
     /// a little meanwhile, so that nothing is left in the TPM.
     fn with_tpm<T>(
         &mut self,
-        tcti: &Tcti,
         work: impl FnOnce(&mut Direct) -> Result<T, TpmError>,
     ) -> Result<T, Failure> {
-        let mut tpm = Direct::open(tcti, &self.config().patience(), &self.config().trust()?)?;
+        let mut tpm = Direct::open(self.tcti(), &self.config().patience(), self.trust())?;
         self.watch().holding_tpm(true);
         let result = work(&mut tpm);
         self.note_tpm(tpm.commands(), tpm.is_stuck());

@@ -8,8 +8,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use rustix::thread::CapabilitySet;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
 use signal_hook::iterator::Signals;
+
+use crate::sandbox;
 
 /// How long a signal waits for the TPM to be let go.
 const GRACE: Duration = Duration::from_secs(2);
@@ -25,14 +28,23 @@ pub(crate) struct Watch {
 }
 
 impl Watch {
-    /// From now on, SIGTERM and its like call `answer` and end the program,
-    /// unless the key is being completed already.
-    pub(crate) fn start(&self, answer: impl FnOnce() + Send + 'static) -> io::Result<()> {
-        let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP, SIGQUIT])?;
+    /// From now on, SIGTERM and its like wait for [`Watch::start`].
+    pub(crate) fn signals() -> io::Result<Signals> {
+        Signals::new([SIGTERM, SIGINT, SIGHUP, SIGQUIT])
+    }
+
+    /// From now on, they call `answer` and end the program, unless the key is being
+    /// completed already.
+    pub(crate) fn start(
+        &self,
+        mut signals: Signals,
+        answer: impl FnOnce() + Send + 'static,
+    ) -> io::Result<()> {
         let watch = self.clone();
         thread::Builder::new()
             .name("signals".into())
             .spawn(move || {
+                sandbox::keep(CapabilitySet::empty());
                 if signals.forever().next().is_some() && watch.settle() {
                     answer();
                     watch.end();

@@ -81,6 +81,12 @@ impl Policy {
         }
     }
 
+    /// Whether there is a rule that gives keys permissions of their own.
+    pub fn sets_permissions(&self) -> bool {
+        let mut rules = self.rules.iter();
+        rules.any(|rule| rule.grant.permissions.is_some())
+    }
+
     /// What this policy says about a request whose asker is known as far as the
     /// facts go.
     ///

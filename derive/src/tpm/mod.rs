@@ -37,6 +37,7 @@ pub use session::Session;
 pub use storage_key::{PERSISTENT_STORAGE_KEY, StorageAlgorithm, StorageKey};
 pub use tcti::{Tcti, TctiError};
 pub use trust::{Bus, Trust};
+pub use turn::make_lock_directory;
 
 /// What a derivation needs of a TPM: section 1 and 3 of `docs/derivation.md`.
 ///

@@ -115,10 +115,7 @@ impl Turn {
     }
 
     fn open(directory: &Path, chip: &str) -> io::Result<File> {
-        match DirBuilder::new().mode(0o700).create(directory) {
-            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
-            _ => {}
-        }
+        make(directory)?;
         OpenOptions::new()
             .read(true)
             .write(true)
@@ -151,6 +148,23 @@ impl Turn {
             Ok(locked) => locked.map_err(|error| TpmError::Lock(error.into())),
             Err(_) => Err(TpmError::TurnLimit(limit)),
         }
+    }
+}
+
+/// Makes the directory of the locks, if it is not there: for who can't later on.
+///
+/// # Errors
+///
+/// What the system says.
+pub fn make_lock_directory() -> io::Result<&'static Path> {
+    let directory = Path::new(DIRECTORY);
+    make(directory).map(|()| directory)
+}
+
+fn make(directory: &Path) -> io::Result<()> {
+    match DirBuilder::new().mode(0o700).create(directory) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
+        _ => Ok(()),
     }
 }
 

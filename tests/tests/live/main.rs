@@ -13,6 +13,7 @@ mod policy;
 mod record;
 mod request;
 mod requests;
+mod sandbox;
 mod session;
 mod slots;
 mod tpms;

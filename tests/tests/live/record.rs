@@ -125,6 +125,10 @@ fn one_line_per_request_and_no_secret_in_it() {
         );
     }
     assert!(lines[0].contains("exe=\"/usr/bin/keyctl\"") && lines[0].contains("tpm_commands=10"));
+    // As much of the sandbox as every kernel here has.
+    for layer in ["sandbox=no_new_privs,", "capabilities,seccomp "] {
+        assert!(lines[0].contains(layer), "{}", lines[0]);
+    }
 
     // request-key runs a program that wrote nothing twice; that is no request.
     assert_eq!(pipe.ask("x", "32 paht"), errno("EINVAL"));

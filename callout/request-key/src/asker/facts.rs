@@ -20,11 +20,11 @@ impl Source for &Checked {
             }),
             Field::Group => self.gids().map(|gids| accounts::names_of_groups(&gids)),
             Field::Exe => self.name().map(Found::known),
-            Field::Unit => self.asker.read("cgroup").map(|text| unit(&text)),
+            Field::Unit => self.unit(),
             Field::Label => self.label(),
             Field::Package => self.name().map(|name| packages::owners(&name)),
             Field::Sha256 => self
-                .with_executable(super::Executable::sha256)
+                .with_executable(super::Seen::sha256)
                 .map(|digest| Found::known(to_hex(&digest))),
             Field::KeyId | Field::KeyType | Field::What | Field::Identity => {
                 Ok(Found::unknown("no asker's"))
@@ -41,23 +41,25 @@ impl Source for &Checked {
 impl Checked {
     /// The filesystem gid and the supplementary ones.
     fn gids(&self) -> Result<Vec<u32>, AskerError> {
-        let status = self.asker.read("status")?;
-        gids(&status).ok_or(AskerError::Status)
+        gids(&self.status).ok_or(AskerError::Status)
+    }
+
+    fn unit(&self) -> Result<Found, AskerError> {
+        let cgroup = self.cgroup.as_ref().map_err(Clone::clone)?;
+        Ok(unit(&String::from_utf8_lossy(cgroup)))
     }
 
     fn label(&self) -> Result<Found, AskerError> {
-        match self.asker.read_bytes("attr/current") {
+        match &self.label {
             Ok(label) => {
-                let label = label.strip_suffix(b"\n").unwrap_or(&label);
+                let label = label.strip_suffix(b"\n").unwrap_or(label);
                 Ok(Found::known(label.strip_suffix(b"\0").unwrap_or(label)))
             }
             // What a kernel says in which no security module has labels.
-            Err(AskerError::Read(error))
-                if error.raw_os_error() == Some(Errno::INVAL.raw_os_error()) =>
-            {
+            Err(AskerError::Read(Errno::INVAL)) => {
                 Ok(Found::unknown("no security module labels processes here"))
             }
-            Err(error) => Err(error),
+            Err(error) => Err(error.clone()),
         }
     }
 }

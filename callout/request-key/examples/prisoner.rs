@@ -1,0 +1,126 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! The callout taken over, for the tests: instead of serving it tries what it has no
+//! business to do, and writes beside its configuration what became of it. What ends
+//! it, it tries when the key id ends in that.
+
+use std::ffi::OsString;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::net::{TcpStream, UdpSocket};
+use std::os::unix::net::UnixDatagram;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use linux_keyutils::{Key, KeySerialId};
+use rustix::process::{Pid, Signal, kill_process};
+use rustix::thread::{CapabilitySet, capabilities};
+use tdk_request_key::{Errno, Failure, main_with};
+
+fn main() {
+    let arguments: Vec<OsString> = std::env::args_os().collect();
+    let is_config = |pair: &&[OsString]| pair[0] == "--config";
+    let config = arguments.windows(2).find(is_config);
+    let config = PathBuf::from(&config.expect("--config comes first")[1]);
+    let mut report = File::create(config.with_file_name("report")).expect("writable");
+    let says = |end: &str| {
+        let mut words = arguments.iter().map(|word| word.as_encoded_bytes());
+        words.any(|word| word.ends_with(end.as_bytes()))
+    };
+    let (execute, request) = (says("-execute"), says("-request"));
+    let serial: i32 = arguments[3]
+        .to_str()
+        .and_then(|serial| serial.parse().ok())
+        .expect("the key's number comes behind --config");
+
+    tdk_sys::run_and_wipe(std::panic::AssertUnwindSafe(move || {
+        main_with(|_| {
+            if execute {
+                let error = Command::new("/bin/true").exec();
+                let _ = writeln!(report, "execute: {error}");
+            }
+            if request {
+                let _ = tdk_sys::request_key(c"user", c"x", None, tdk_sys::SESSION_KEYRING);
+                let _ = writeln!(report, "request: went on");
+            }
+            for (what, result) in attempts(serial, &config) {
+                let outcome = match result {
+                    Ok(()) => "done".into(),
+                    Err(error) => error.kind().to_string(),
+                };
+                let _ = writeln!(report, "{what}: {outcome}");
+            }
+            let left = capabilities(None).map(|sets| sets.permitted | sets.effective);
+            let _ = writeln!(report, "capabilities: {}", names(left));
+            // A thread has no more rights than who starts it.
+            let thread = std::thread::spawn(|| fs::read("/etc/shadow").map(drop));
+            let outcome = thread.join().expect("does not panic");
+            let _ = writeln!(report, "in a thread: {}", outcome.is_ok());
+            Err(Failure::new(Errno::Refused, "it was a test", ""))
+        })
+    }))
+}
+
+fn names(left: rustix::io::Result<CapabilitySet>) -> String {
+    match left {
+        Ok(left) if left.is_empty() => "none".into(),
+        other => format!("{other:?}"),
+    }
+}
+
+fn attempts(serial: i32, config: &Path) -> Vec<(&'static str, io::Result<()>)> {
+    let keyutils = |result: Result<(), linux_keyutils::KeyError>| {
+        result.map_err(|error| match error {
+            linux_keyutils::KeyError::PermissionDenied => io::ErrorKind::PermissionDenied.into(),
+            other => io::Error::other(other.to_string()),
+        })
+    };
+    let key = Key::from_id(KeySerialId(serial));
+    let other = Key::from_id(KeySerialId(tdk_sys::SESSION_KEYRING));
+    let init = Pid::from_raw(1).expect("not 0");
+    vec![
+        ("read a secret of root's", fs::read("/etc/shadow").map(drop)),
+        ("read a program", fs::read("/bin/true").map(drop)),
+        (
+            "look at another process",
+            fs::read_dir("/proc/1/fd").map(drop),
+        ),
+        (
+            "write a file",
+            fs::write("/tmp/tdk-prisoner", "x").map(drop),
+        ),
+        (
+            "change the policy",
+            OpenOptions::new()
+                .append(true)
+                .create(true)
+                .open(config.with_file_name("policy.toml"))
+                .map(drop),
+        ),
+        ("make a directory", fs::create_dir("/run/tdk-prisoner")),
+        ("remove a file", fs::remove_file(config)),
+        (
+            "connect by TCP",
+            TcpStream::connect("127.0.0.1:1").map(drop),
+        ),
+        ("send by UDP", UdpSocket::bind("127.0.0.1:0").map(drop)),
+        (
+            "tell another daemon",
+            UnixDatagram::bind("/run/tdk-prisoner").map(drop),
+        ),
+        (
+            "signal another process",
+            kill_process(init, Signal::WINCH).map_err(Into::into),
+        ),
+        ("join a keyring", tdk_sys::join_new_session()),
+        (
+            "read keys",
+            tdk_sys::keys_in(tdk_sys::SESSION_KEYRING).map(drop),
+        ),
+        ("revoke the key", keyutils(key.revoke())),
+        (
+            "change another key's timeout",
+            keyutils(other.set_timeout(1_usize)),
+        ),
+    ]
+}
