@@ -29,7 +29,11 @@ impl Sleeper {
         let path = fs::canonicalize(directory.path()).unwrap().join(name);
         copy_of_sleep(&path);
         let child = Command::new(&path).arg("600").spawn().unwrap();
-        // spawn() returns once exec has worked.
+        // spawn() returns once exec can't fail any more: before the program is mapped.
+        let stat = format!("/proc/{}/stat", child.id());
+        while !fs::read_to_string(&stat).unwrap().contains(") S ") {
+            std::thread::sleep(std::time::Duration::from_millis(1));
+        }
         Self {
             child,
             path,

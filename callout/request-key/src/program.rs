@@ -345,6 +345,8 @@ fn deliver(form: Form, key: UnderConstruction, payload: &Payload) -> Result<(), 
     match form {
         Form::Direct(_) => key.instantiate(payload),
         Form::Pipe => {
+            // From here on it is request-key's to complete.
+            tdk_sys::reject_on_fault(0);
             // Unbuffered, so that no copy is left behind.
             rustix::io::retry_on_intr(|| rustix::io::write(std::io::stdout(), payload.as_bytes()))
                 .map_err(|error| Failure::new(Errno::Failed, error, ""))
