@@ -108,8 +108,13 @@ fn set_uid(status: &str, executable: &Executable, auxv: Option<&Auxv>) -> Option
         .then(|| "the asker's executable gives rights to whoever starts it (set-uid)".into())
 }
 
-/// Who else could put a program where the executable is. A sticky directory, such as
-/// `/tmp`, lets nobody remove what is the asker's or root's.
+/// Who else could put a program where the executable is, for the asker's user to start.
+///
+/// A sticky directory, such as `/tmp`, lets nobody else remove or rename what is the
+/// asker's or root's. Once that is gone by itself others can have the name; but what they
+/// put there is theirs, and so is refused when the asker's user starts it, and when they
+/// start it themselves the key is of their uid. (A hard link there to another program of
+/// the asker's user is what root forbids by `fs.protected_hardlinks`, as Debian does.)
 fn writable_path(status: &str, executable: &Executable) -> Option<String> {
     let name = executable.name.as_deref()?;
     let way = way_to(Path::new(OsStr::from_bytes(name)));
