@@ -10,6 +10,7 @@
  *   forged FILE  after it has made the kernel show FILE as its executable
  *   mapped FILE  after it has mapped FILE where its own headers were (after forged)
  *   wholly       after it has become the user it is set to by all of its ids
+ *   acting UID   on behalf of another user (of root's, after wholly)
  *
  * As a shared library it asks before the program that has loaded it begins.
  */
@@ -197,6 +198,12 @@ static void wholly(void)
 		fail("setresuid");
 }
 
+static void acting(const char *uid)
+{
+	if (seteuid(atoi(uid)))
+		fail("seteuid");
+}
+
 int main(int count, char **words)
 {
 	char **end = words + count;
@@ -214,6 +221,8 @@ int main(int count, char **words)
 			mapped(*++words);
 		else if (!strcmp(*words, "wholly"))
 			wholly();
+		else if (!strcmp(*words, "acting"))
+			acting(*++words);
 		else
 			break;
 	}

@@ -38,7 +38,7 @@ fn try_all(machine: &Machine) -> Results {
     let mut guest = machine
         .guest()
         .state(golden::state())
-        .time_limit(Duration::from_mins(4))
+        .time_limit(Duration::from_mins(6))
         .module("overlay")
         .file("/usr/bin/perl", "/usr/bin/perl", 0o755);
     for tool in ["ask", "asker", "asker.so"] {

@@ -4,6 +4,7 @@
 
 use std::path::Path;
 use std::process::Command;
+use std::time::Duration;
 
 use tdk_simulator::guest::{Guest, GuestError, System};
 use tdk_tests::guest::{KEYCTL, Script, debian};
@@ -132,7 +133,7 @@ default = "deny"
 name = "the counters, whoever they run as"
 action = "allow"
 key_id = "counter"
-unit = ["counter.service", "other.service"]
+unit = ["counter.service", "next.service"]
 identity = "cgroup"
 scope_any = true
 
@@ -168,7 +169,7 @@ start counter first
 # Its number is taken, so it gets another.
 echo "taken:x:$(sed -n 1p /run/counter):$(sed -n 1p /run/counter)::/:/bin/false" >>/etc/passwd
 start counter second
-start other other
+start next next
 start copy copy
 start plain plain
 start wide wide
@@ -178,14 +179,15 @@ as_user() {
     setpriv --reuid 1000 --regid 1000 --clear-groups env XDG_RUNTIME_DIR=/run/user/1000 "$@"
 }
 systemctl start manager
-as_user systemd-run --user --quiet --wait --pipe --unit counter.service env LC_ALL=C keyctl     request2 user tpm2:derived:counter '32 cgroup scope=any' @s 2>&1 | sed 's/^/error /'
+as_user systemctl --user start counter 2>/dev/null || true
+echo "error $(grep request_key: /run/user/1000/counter)"
 # And what would be decided, as the callout decides it.
 systemctl start waits
 explain() {
     tdk policy explain --pid "$(systemctl show -p MainPID --value waits)" --key-id "$@" || true
 }
 explain counter --what 32 --identity cgroup
-sed -i 's/other.service/waits.service/' /etc/tdk/policy.toml
+sed -i 's/next.service/waits.service/' /etc/tdk/policy.toml
 explain counter --what 32 --identity cgroup --scope any
 explain counter --what 32 --identity id
 "#;
@@ -196,7 +198,7 @@ fn keys_of_units_and_a_policy_by_unit() {
     let any = "32 cgroup scope=any";
     let units = [
         unit("counter", "DynamicUser=yes", any),
-        unit("other", "DynamicUser=yes", any),
+        unit("next", "DynamicUser=yes", any),
         unit("copy", "DynamicUser=yes", any),
         unit("plain", "User=user", "32 cgroup"),
         unit("wide", "User=user", any),
@@ -204,6 +206,7 @@ fn keys_of_units_and_a_policy_by_unit() {
     let mut guest = machine
         .guest()
         .state(golden::state())
+        .time_limit(Duration::from_mins(6))
         .file(programs::tdk_file(), "/usr/bin/tdk", 0o755)
         .text("/etc/tdk/policy.toml", POLICY)
         .text(
@@ -216,6 +219,9 @@ fn keys_of_units_and_a_policy_by_unit() {
              KeyringMode=inherit\nEnvironment=XDG_RUNTIME_DIR=/run/user/1000\n\
              ExecStart=/lib/systemd/systemd --user\n",
         );
+    // The same, but that it is in the user's manager.
+    let (_, text) = unit("user/1000/counter", "", any);
+    guest = guest.text("/etc/systemd/user/counter.service", text);
     for (file, text) in units {
         guest = guest.text(file, text);
     }
@@ -238,15 +244,15 @@ fn keys_of_units_and_a_policy_by_unit() {
         &golden::tpm().tcti(),
         &[
             asked(any, 0, "counter"),
-            asked(any, 0, "other"),
+            asked(any, 0, "next"),
             asked("32 cgroup", 1000, "plain"),
         ],
     );
-    let [counter, other, plain] = <[_; 3]>::try_from(expected).unwrap();
+    let [counter, next, plain] = <[_; 3]>::try_from(expected).unwrap();
     let no = || errno("EACCES");
     assert_eq!(
         answers,
-        [counter.clone(), counter, other, no(), plain, no(), no()],
+        [counter.clone(), counter, next, no(), plain, no(), no()],
         "{output}"
     );
 

@@ -7,6 +7,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use rustix::fs::{CWD, fstatfs, getxattr, major, minor, readlinkat};
+use rustix::io::Errno;
 use tpm_derived_keys::policy::{Doubt, Doubts};
 use tpm_derived_keys::trust::{way_to, weak_spot_to};
 
@@ -73,39 +74,38 @@ impl Asker {
     }
 }
 
-/// Who has started a program that has rights of its own. Root may be anybody, so what
-/// root has started as somebody else is not doubted.
+/// Who has started a program that has rights of its own.
+///
+/// What root has made another user (by setpriv(1), or a daemon that acts for one) is not
+/// doubted: root may be anybody.
 fn set_uid(status: &str, executable: &Executable, auxv: Option<&Auxv>) -> Option<String> {
-    let id = |name, index| field(status, name, index);
-    let (Some(real), Some(uid)) = (id("Uid:", 0), id("Uid:", 3)) else {
-        return Some("who started the asker can't be told".into());
+    let ids = |name| field(status, name, 0).zip(field(status, name, 3));
+    let (Some((real, uid)), Some(gids)) = (ids("Uid:"), ids("Gid:")) else {
+        return Some("who has started the asker can't be told".into());
     };
-    if real == 0 && uid != 0 {
-        return None;
-    }
-    if real != uid {
+    if real != 0 && real != uid {
         return Some(format!(
             "the asker runs as uid {uid}, but uid {real} has started it"
         ));
     }
-    let (real, gid) = (id("Gid:", 0), id("Gid:", 3));
-    if real != gid {
+    if real != 0 && gids.0 != gids.1 {
         return Some("the asker is set-gid, and somebody else has started it".into());
     }
-    // The ids may have been made alike since.
+    // It may have changed its ids since.
     let Some(auxv) = auxv else {
         return Some("how the asker was started can't be told".into());
     };
-    let has_rights = || {
-        let capabilities = getxattr(
-            own_link(&executable.handle),
-            "security.capability",
-            &mut [0_u8; 64],
-        );
-        executable.version.mode & SET_ID != 0 || capabilities.is_ok()
-    };
-    (auxv.secure && has_rights())
-        .then(|| "the asker's executable gives rights to whoever starts it (set-uid)".into())
+    (auxv.secure && gives_rights(executable)).then(|| {
+        "the asker's executable is set-uid or the like, and somebody else has started it".into()
+    })
+}
+
+/// Whether whoever starts it has other rights then.
+fn gives_rights(executable: &Executable) -> bool {
+    let name = own_link(&executable.handle);
+    let capabilities = getxattr(name, "security.capability", &mut [0_u8; 64]);
+    executable.version.mode & SET_ID != 0
+        || !matches!(capabilities, Err(Errno::NODATA | Errno::OPNOTSUPP))
 }
 
 /// Who else could put a program where the executable is, for the asker's user to start.
