@@ -43,6 +43,7 @@ END
 cryptsetup cryptsetup-bin
 ssh-keygen openssh-client
 python3 python3
+tpm2_createprimary tpm2-tools
 perl perl-base
 setpriv util-linux
 unshare util-linux

@@ -10,13 +10,16 @@
 //! root_name = "000b..."        # the Names of the TPM's root key and storage key,
 //! srk_name = "000b..."         # where enrolment can't keep them
 //! enrolment = "/var/lib/tdk/root.json" # where it does
+//! owner_auth = "/etc/tdk/owner-auth" # the owner hierarchy's password, if it has one
 //! ```
 
+use std::borrow::Cow;
 use std::fmt;
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::fs::OFlags;
@@ -24,7 +27,8 @@ use serde::de::{self, Deserialize, Deserializer};
 
 use crate::enrolment::{self, Names};
 use crate::identity::Realm;
-use crate::tpm::{Bus, Name, Patience, Tcti, Trust};
+use crate::tpm::{Bus, Name, OwnerAuth, Patience, Tcti, Trust};
+use crate::trust::WeakSpot;
 
 /// What is configured. [`Config::default`] is what holds without a file.
 #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Deserialize)]
@@ -44,6 +48,8 @@ pub struct Config {
     srk_name: Option<Name>,
     #[serde(deserialize_with = "absolute")]
     enrolment: Option<PathBuf>,
+    #[serde(deserialize_with = "absolute")]
+    owner_auth: Option<PathBuf>,
 }
 
 impl Config {
@@ -118,15 +124,39 @@ impl Config {
         self.log_level
     }
 
-    /// How to talk to the TPM, and what it is known by: here, on the kernel's
-    /// command line, and in the file that `tdk enroll` writes. They may say the same
-    /// twice, but not two things.
+    /// How to talk to the TPM, with the owner's password, and what it is known by.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Self::known`] and [`Self::owner_auth`].
+    pub fn trust(&self) -> Result<Trust, ConfigError> {
+        Ok(Trust {
+            owner_auth: self.owner_auth()?.map(Arc::new),
+            ..self.known()?
+        })
+    }
+
+    /// The owner's password, if a file of it is configured.
+    ///
+    /// # Errors
+    ///
+    /// As for [`OwnerAuth::of_file`].
+    pub fn owner_auth(&self) -> Result<Option<OwnerAuth>, ConfigError> {
+        self.owner_auth
+            .as_deref()
+            .map(OwnerAuth::of_file)
+            .transpose()
+    }
+
+    /// How to talk to the TPM, but for the owner's password, and what it is known by:
+    /// here, on the kernel's command line, and in the file that `tdk enroll` writes.
+    /// They may say the same twice, but not two things.
     ///
     /// # Errors
     ///
     /// A [`ConfigError`], if one of these can't be read or understood, or they
     /// contradict each other.
-    pub fn trust(&self) -> Result<Trust, ConfigError> {
+    pub fn known(&self) -> Result<Trust, ConfigError> {
         let here = Names {
             root: self.root_name,
             srk: self.srk_name,
@@ -138,6 +168,7 @@ impl Config {
             bus: self.bus,
             root: names.root,
             srk: names.srk,
+            owner_auth: None,
         })
     }
 
@@ -247,6 +278,12 @@ pub(crate) enum Fault {
     },
     /// In what `tdk enroll` has written, or on the kernel's command line.
     Enrolment(String),
+    /// Somebody could have changed what is secret.
+    Weak(WeakSpot),
+    /// Others could have read what is secret; its mode.
+    Readable(u32),
+    /// What can't be the owner's password.
+    OwnerAuth(&'static str),
 }
 
 impl From<io::Error> for Fault {
@@ -267,16 +304,20 @@ impl ConfigError {
     }
 
     /// What to do about it.
-    pub fn hint(&self) -> &'static str {
-        match self.fault {
+    pub fn hint(&self) -> Cow<'static, str> {
+        let hint = match &self.fault {
+            Fault::Weak(spot) => return spot.remedy().into(),
+            Fault::Readable(_) => "chmod 600 it, and give the owner hierarchy another password",
+            Fault::OwnerAuth(_) => "put the owner hierarchy's password there, and nothing else",
             Fault::Io(_) | Fault::NoFile => "name a readable file",
             Fault::Writable => "chown root and chmod go-w it",
             Fault::TooLong | Fault::Malformed { .. } => {
-                "it takes tcti, deadline_seconds, log_level, realm, bus, root_name, srk_name and \
-                 enrolment"
+                "it takes tcti, deadline_seconds, log_level, realm, bus, root_name, srk_name, \
+                 enrolment and owner_auth"
             }
             Fault::Enrolment(_) => "correct what is wrong there, or run tdk enroll --force",
-        }
+        };
+        hint.into()
     }
 }
 
@@ -290,6 +331,11 @@ impl fmt::Display for ConfigError {
             Fault::TooLong => write!(f, ": longer than {} bytes", Config::MOST),
             Fault::Malformed { line, column, what } => write!(f, ":{line}:{column}: {what}"),
             Fault::Enrolment(what) => write!(f, ": {what}"),
+            Fault::Weak(spot) => write!(f, " could be another's: {spot}"),
+            Fault::Readable(mode) => {
+                write!(f, ": others than root could have read it (mode {mode:04o})")
+            }
+            Fault::OwnerAuth(what) => write!(f, ": {what}"),
         }
     }
 }

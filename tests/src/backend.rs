@@ -75,15 +75,29 @@ impl Backend {
         root: Option<Name>,
         srk: Option<Name>,
     ) -> Result<Box<dyn Tpm>, TpmError> {
-        let bus = self.bus();
-        let trust = Trust { bus, root, srk };
+        let trust = Trust {
+            bus: self.bus(),
+            root,
+            srk,
+            owner_auth: None,
+        };
+        self.open_as(tcti, patience, &trust)
+    }
+
+    /// Opens the TPM at `tcti` in that way.
+    pub fn open_as(
+        self,
+        tcti: &str,
+        patience: &Patience,
+        trust: &Trust,
+    ) -> Result<Box<dyn Tpm>, TpmError> {
         match self {
             Self::Direct | Self::Plain => {
-                let direct = Direct::open(&tcti.parse().unwrap(), patience, &trust)?;
+                let direct = Direct::open(&tcti.parse().unwrap(), patience, trust)?;
                 Ok(Box::new(direct))
             }
             Self::Tss => {
-                let tss = Tss::open(&tcti.parse().unwrap(), patience, &trust)?;
+                let tss = Tss::open(&tcti.parse().unwrap(), patience, trust)?;
                 Ok(Box::new(tss))
             }
         }

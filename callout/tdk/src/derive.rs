@@ -111,14 +111,15 @@ impl Derive {
         let format = self.format(requests[0].what())?;
         let identity = self.identity(&requests[0], place)?;
 
-        let mut tpm = place.open()?;
-        let mut root = RootKey::create(&mut tpm)?;
-        let identity_key = root.identity_key(&identity.digest())?;
-        let left = root.flush().err();
+        let (identity_key, left) = place.with_owner_auth(|auth| {
+            let mut tpm = place.open(auth)?;
+            let mut root = RootKey::create(&mut tpm)?;
+            let identity_key = root.identity_key(&identity.digest())?;
+            Ok((identity_key, root.flush().err()))
+        })?;
         if let Some(error) = &left {
             warn(&format!("the root key may be left in the TPM: {error}"));
         }
-        drop(tpm);
 
         for request in &requests {
             let okm = identity_key.expand(&KeyInfo::from(request));

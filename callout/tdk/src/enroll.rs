@@ -86,7 +86,7 @@ impl Enroll {
         }
         write(path, found).map_err(|error| Error::Enrolment(path.into(), error))?;
         // Elsewhere something else may be said still, and then no key is derived.
-        config.trust()?;
+        config.known()?;
         let text = found.to_config();
         print(format!("{text}enrolled in {}\n", path.display()).as_bytes())
     }
@@ -99,21 +99,25 @@ fn look(place: &Place) -> Result<Names, Error> {
         let what = "the callout's TPM is enrolled, which it does not reach by libtss2";
         return Err(Error::Usage(what.into()));
     };
-    let trust = Trust {
-        bus: config.bus(),
-        ..Trust::default()
-    };
-    let mut tpm = Direct::open(&tcti, &config.patience(), &trust)?;
-    let root = RootKey::create(&mut tpm)?;
-    let name = root.name();
-    root.flush()?;
-    if trust.bus == Bus::Plain {
+    let names = place.with_owner_auth(|auth| {
+        let trust = Trust {
+            bus: config.bus(),
+            owner_auth: auth,
+            ..Trust::default()
+        };
+        let mut tpm = Direct::open(&tcti, &config.patience(), &trust)?;
+        let root = RootKey::create(&mut tpm)?;
+        let name = root.name();
+        root.flush()?;
+        Ok(Names {
+            root: Some(name),
+            srk: tpm.storage_key(),
+        })
+    })?;
+    if config.bus() == Bus::Plain {
         warn("bus = \"plain\" needs no storage key, so that none is recorded");
     }
-    Ok(Names {
-        root: Some(name),
-        srk: tpm.storage_key(),
-    })
+    Ok(names)
 }
 
 /// Replaces the file as a whole.

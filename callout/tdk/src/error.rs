@@ -39,6 +39,8 @@ pub(crate) enum Error {
     /// Another TPM, or another owner seed, is the known one already.
     Enrolled(String),
     Enrolment(PathBuf, io::Error),
+    /// What was typed can't be the owner's password.
+    OwnerAuth(&'static str),
 }
 
 impl Error {
@@ -63,6 +65,7 @@ impl Error {
             | Self::Command(..)
             | Self::Enrolled(_)
             | Self::Enrolment(..)
+            | Self::OwnerAuth(_)
             | Self::Agent(_) => ExitCode::FAILURE,
         }
     }
@@ -75,6 +78,7 @@ impl fmt::Display for Error {
             Self::Enrolment(path, error) => {
                 write!(f, "can't write {}: {error}", path.display())
             }
+            Self::OwnerAuth(what) => write!(f, "what was typed is not the password: {what}"),
             Self::Request(error) => write!(f, "{error}: {}", error.hint()),
             Self::Identity(error) => error.fmt(f),
             Self::Tcti(error) => error.fmt(f),

@@ -1,16 +1,24 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! Where the TPM is, and who speaks to it.
 
+use std::env;
 use std::fmt;
-use std::path::PathBuf;
+use std::fs;
+use std::io::{self, IsTerminal};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use clap::ValueEnum;
 use tpm_derived_keys::config::Config;
-use tpm_derived_keys::tpm::{Bus, Direct, Patience, Tcti, Tpm, Trust};
+use tpm_derived_keys::tpm::{Bus, Cause, Direct, OwnerAuth, Patience, Tcti, Tpm, TpmError, Trust};
 use tpm_derived_keys_tss::{Tss, TssTcti};
+use zeroize::Zeroizing;
 
 use crate::error::Error;
 use crate::warn;
+
+/// What the systemd credential with the owner's password is called.
+const CREDENTIAL: &str = "tdk.owner-auth";
 
 /// Which TPM, and which configuration.
 #[derive(clap::Args)]
@@ -30,6 +38,12 @@ pub(crate) struct Place {
     /// The configuration, instead of /etc/tdk/config.toml
     #[arg(long, global = true, value_name = "FILE", allow_hyphen_values = true)]
     pub(crate) config: Option<PathBuf>,
+
+    /// The password of the TPM's owner hierarchy, if it has one: a file (or a pipe), instead of
+    /// systemd's credential tdk.owner-auth or the configured owner_auth. If there is none of them, and
+    /// a terminal, it is asked for
+    #[arg(long, global = true, value_name = "FILE", allow_hyphen_values = true)]
+    pub(crate) owner_auth_file: Option<PathBuf>,
 }
 
 #[derive(Clone, Copy, PartialEq, ValueEnum)]
@@ -47,7 +61,10 @@ pub(crate) enum Way {
 impl Place {
     /// Whether any of it was said.
     pub(crate) fn is_given(&self) -> bool {
-        self.tcti.is_some() || self.backend.is_some() || self.config.is_some()
+        self.tcti.is_some()
+            || self.backend.is_some()
+            || self.config.is_some()
+            || self.owner_auth_file.is_some()
     }
 
     pub(crate) fn config(&self) -> Result<Config, Error> {
@@ -67,23 +84,88 @@ impl Place {
         })
     }
 
+    /// Does something for which the TPM's owner hierarchy may ask for its password: it
+    /// is then done once more with the one that somebody types, if none was given and
+    /// somebody is there.
+    pub(crate) fn with_owner_auth<T>(
+        &self,
+        mut work: impl FnMut(Option<Arc<OwnerAuth>>) -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        if let Some(given) = self.owner_auth()? {
+            return work(Some(Arc::new(given)));
+        }
+        match work(None) {
+            Err(Error::Tpm(error)) if error.cause() == Cause::OwnerAuth => {
+                work(Some(Arc::new(typed(error)?)))
+            }
+            other => other,
+        }
+    }
+
+    /// The owner's password, from where it is without asking anybody.
+    pub(crate) fn owner_auth(&self) -> Result<Option<OwnerAuth>, Error> {
+        if let Some(file) = &self.owner_auth_file {
+            return Ok(Some(given(file)?));
+        }
+        let credentials = env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from);
+        if let Some(credential) = credentials.map(|directory| directory.join(CREDENTIAL))
+            && credential.exists()
+        {
+            return Ok(Some(OwnerAuth::of_anything(&credential)?));
+        }
+        if self.tcti.is_some() {
+            return Ok(None);
+        }
+        match self.config()?.owner_auth() {
+            Err(error) if error.is_permission_denied() => Ok(None),
+            other => Ok(other?),
+        }
+    }
+
     /// Connects to the TPM, which is to be the enrolled one unless --tcti names
     /// another.
-    pub(crate) fn open(&self) -> Result<Box<dyn Tpm>, Error> {
+    pub(crate) fn open(&self, auth: Option<Arc<OwnerAuth>>) -> Result<Box<dyn Tpm>, Error> {
         let config = self.config()?;
         let trust = match self.tcti {
-            None => config.trust()?,
+            None => config.known()?,
             Some(_) => in_anybody(&config),
+        };
+        let trust = Trust {
+            owner_auth: auth,
+            ..trust
         };
         self.way()?.open(&config.patience(), &trust)
     }
 
     /// Connects to the TPM, whichever it is.
-    pub(crate) fn open_any(&self) -> Result<Box<dyn Tpm>, Error> {
+    pub(crate) fn open_any(&self, auth: Option<Arc<OwnerAuth>>) -> Result<Box<dyn Tpm>, Error> {
         let config = self.config()?;
-        let trust = in_anybody(&config);
+        let trust = Trust {
+            owner_auth: auth,
+            ..in_anybody(&config)
+        };
         self.way()?.open(&config.patience(), &trust)
     }
+}
+
+/// A file that was named. One that stays is to be as secret as the configured one; a
+/// pipe is not there for anybody else.
+fn given(file: &Path) -> Result<OwnerAuth, Error> {
+    Ok(match fs::metadata(file) {
+        Ok(metadata) if !metadata.is_file() => OwnerAuth::of_anything(file)?,
+        _ => OwnerAuth::of_file(file)?,
+    })
+}
+
+/// The password that somebody types, without being seen; or why it was needed.
+fn typed(error: TpmError) -> Result<OwnerAuth, Error> {
+    if !io::stdin().is_terminal() {
+        return Err(error.into());
+    }
+    let typed =
+        rpassword::prompt_password("Password of the TPM's owner: ").map_err(Error::Input)?;
+    let value = Zeroizing::new(typed.into_bytes());
+    OwnerAuth::new(value, "the terminal").map_err(Error::OwnerAuth)
 }
 
 fn in_anybody(config: &Config) -> Trust {

@@ -20,10 +20,13 @@ pub(crate) struct Root {
 impl Root {
     pub(crate) fn run(&self, place: &Place) -> Result<(), Error> {
         let way = place.way()?;
-        let mut tpm = place.open_any()?;
-        let root = RootKey::create(&mut tpm)?;
-        let name = root.name().to_string();
-        root.flush()?;
+        let name = place.with_owner_auth(|auth| {
+            let mut tpm = place.open_any(auth)?;
+            let root = RootKey::create(&mut tpm)?;
+            let name = root.name().to_string();
+            root.flush()?;
+            Ok(name)
+        })?;
         let text = if self.json {
             let json = json!({
                 "backend": way.backend(),

@@ -126,7 +126,9 @@ impl ResponseCode {
             Some(TpmRcBase::Reboot | TpmRcBase::Upgrade) => "restart the machine",
             _ => match self.cause() {
                 Cause::OwnerAuth => {
-                    "the owner hierarchy has an authorization; derived keys need it to be empty"
+                    "the owner hierarchy has a password: put it into a file that only root can \
+                     read, and owner_auth = \"/FILE\" into /etc/tdk/config.toml, or name it to tdk by \
+                     --owner-auth-file; a policy does not help"
                 }
                 Cause::Busy => "ask again later; see who keeps the TPM busy",
                 Cause::NoTpm | Cause::OtherSeed | Cause::Other => {

@@ -6,9 +6,10 @@
 
 use std::fmt;
 use std::io;
+use std::sync::Arc;
 use std::time::Instant;
 
-use super::{LoadedRoot, Name, ResponseCode, StorageAlgorithm, StorageKey};
+use super::{Hierarchy, LoadedRoot, Name, OwnerAuth, ResponseCode, StorageAlgorithm, StorageKey};
 use crate::derivation::IdentityKey;
 use crate::identity::IdentityDigest;
 
@@ -35,41 +36,50 @@ pub trait Connection: Sized {
     /// Where it can lead.
     type Place: Place;
 
-    /// Connects.
+    /// Connects. In a session, `owner_auth` authorises the owner hierarchy's commands;
+    /// it is never sent.
     ///
     /// # Errors
     ///
     /// What the system says; `TimedOut` when `until` has passed.
-    fn open(place: &Self::Place, until: Instant) -> io::Result<Self>;
+    fn open(
+        place: &Self::Place,
+        owner_auth: Option<&Arc<OwnerAuth>>,
+        until: Instant,
+    ) -> io::Result<Self>;
 
     /// Whether a command has not been answered which the TPM has to answer
     /// before anybody can open or close this place.
     fn is_stuck(&self) -> bool;
 
     /// TPM2_CreatePrimary with the template of a storage key and the empty
-    /// password.
+    /// password, or in the session of `start_session`.
     ///
     /// # Errors
     ///
     /// [`Failed`], also if something may have been loaded that can't be named.
     fn create_storage_key(
         &mut self,
+        hierarchy: Hierarchy,
         algorithm: StorageAlgorithm,
         until: Instant,
     ) -> Result<Object, Failed>;
 
     /// TPM2_StartAuthSession of an HMAC session with AES-128-CFB, salted to that
-    /// object, a storage key. From then on it authorises and protects
-    /// `create_primary`, `hmac` and what takes the latter's place. Gives the
-    /// session.
+    /// object, a storage key, if there is one. From then on it authorises and protects
+    /// `create_primary`, `hmac` and what takes the latter's place. Gives the session.
     ///
     /// # Errors
     ///
     /// [`Failed`], also if something may have been started that can't be named.
-    fn protect(&mut self, object: u32, key: &StorageKey, until: Instant) -> Result<u32, Failed>;
+    fn start_session(
+        &mut self,
+        salted_to: Option<(u32, &StorageKey)>,
+        until: Instant,
+    ) -> Result<u32, Failed>;
 
     /// TPM2_CreatePrimary with the root template and the empty password, or in
-    /// the session of `protect`.
+    /// the session of `start_session`.
     ///
     /// # Errors
     ///
@@ -77,7 +87,7 @@ pub trait Connection: Sized {
     fn create_primary(&mut self, until: Instant) -> Result<Created, Failed>;
 
     /// TPM2_HMAC with SHA-256 and the empty password, or in the session of
-    /// `protect`, and then digest and answer are encrypted.
+    /// `start_session`, and then digest and answer are encrypted.
     ///
     /// # Errors
     ///
@@ -89,14 +99,14 @@ pub trait Connection: Sized {
         until: Instant,
     ) -> Result<IdentityKey, Failed>;
 
-    /// TPM2_HMAC_Start with SHA-256, in the session of `protect`: the sequence.
+    /// TPM2_HMAC_Start with SHA-256, in the session of `start_session`: the sequence.
     ///
     /// # Errors
     ///
     /// [`Failed`], also if something may have been loaded that can't be named.
     fn hmac_start(&mut self, root: &LoadedRoot, until: Instant) -> Result<u32, Failed>;
 
-    /// TPM2_SequenceComplete in the session of `protect`, digest and answer
+    /// TPM2_SequenceComplete in the session of `start_session`, digest and answer
     /// encrypted. It ends the sequence, if it succeeds.
     ///
     /// # Errors

@@ -155,6 +155,14 @@ pub enum TpmError {
         /// What came back.
         code: ResponseCode,
     },
+    /// The TPM's owner hierarchy has another password than the one that is known, if it
+    /// has one at all.
+    OwnerAuth {
+        /// Where the password is from.
+        from: String,
+        /// Not even tried: the TPM has refused it before.
+        again: bool,
+    },
     /// The root key is another than the one that is known.
     OtherRoot {
         /// The Name that is known.
@@ -208,6 +216,7 @@ impl TpmError {
                 Cause::Busy
             }
             Self::Response { code, .. } => code.cause(),
+            Self::OwnerAuth { .. } => Cause::OwnerAuth,
             Self::OtherRoot { .. } | Self::OtherStorageKey { .. } => Cause::OtherSeed,
             Self::Lock(_)
             | Self::Malformed { .. }
@@ -235,6 +244,10 @@ impl TpmError {
             }
             Self::Response { code, .. } => code.hint(),
             Self::Malformed { .. } => "make sure that a TPM 2.0 is at the other end",
+            Self::OwnerAuth { .. } => {
+                "put the right password there, or none if the owner hierarchy has none; touch \
+                 the file to have the same one tried once more"
+            }
             Self::OtherRoot { .. } => {
                 "the TPM's owner hierarchy was cleared, or this is another machine; tdk enroll \
                  --force makes it the known one, and the keys of the old one are gone"
@@ -281,6 +294,13 @@ impl fmt::Display for TpmError {
             Self::Response { command, code } => {
                 write!(f, "{command}: {}", code.describe(*command))
             }
+            Self::OwnerAuth { from, again: false } => {
+                write!(f, "the TPM refused the owner's password from {from}")
+            }
+            Self::OwnerAuth { from, again: true } => write!(
+                f,
+                "the TPM has refused the owner's password from {from} before, and is not asked again"
+            ),
             Self::OtherRoot { enrolled, found } => write!(
                 f,
                 "the TPM's root key is {found}, and not the known {enrolled}"

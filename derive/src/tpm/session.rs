@@ -11,8 +11,8 @@ use super::connection::{Connection, Created, Failed, Object, Place, Unfit};
 use super::patience::Deadline;
 use super::turn::{Noted, Turn};
 use super::{
-    Bus, Command, LoadedRoot, Name, PERSISTENT_STORAGE_KEY, Patience, StorageAlgorithm, StorageKey,
-    Tpm, TpmError, Trust,
+    Bus, Cause, Command, Hierarchy, LoadedRoot, Name, PERSISTENT_STORAGE_KEY, Patience,
+    StorageAlgorithm, StorageKey, Tpm, TpmError, Trust,
 };
 use crate::derivation::IdentityKey;
 use crate::identity::IdentityDigest;
@@ -56,13 +56,22 @@ impl<C: Connection> Session<C> {
     /// # Errors
     ///
     /// [`TpmError::TurnLimit`] and [`TpmError::Lock`] for the turn,
-    /// [`TpmError::Open`] for the connection.
+    /// [`TpmError::Open`] for the connection; [`TpmError::OwnerAuth`] for a password
+    /// that the TPM has refused already.
     pub fn open(place: &C::Place, patience: &Patience, trust: &Trust) -> Result<Self, TpmError> {
         let turn = Turn::take(&place.chip(), patience.turn)?;
+        if let (Some(turn), Some(auth)) = (&turn, &trust.owner_auth)
+            && turn.has_refused(auth)
+        {
+            return Err(TpmError::OwnerAuth {
+                from: auth.to_string(),
+                again: true,
+            });
+        }
         let deadline = Deadline::start(patience.hold);
         let mut session = Self {
             place: place.clone(),
-            trust: *trust,
+            trust: trust.clone(),
             deadline,
             connection: None,
             loaded: Noted::default(),
@@ -96,7 +105,8 @@ impl<C: Connection> Session<C> {
 
     fn connect(&mut self, until: Instant) -> Result<(), TpmError> {
         self.connection = None;
-        let connection = C::open(&self.place, until).map_err(|source| TpmError::Open {
+        let auth = self.trust.owner_auth.as_ref();
+        let connection = C::open(&self.place, auth, until).map_err(|source| TpmError::Open {
             tcti: self.place.to_string(),
             hint: self.place.hint(),
             source,
@@ -195,10 +205,12 @@ impl<C: Connection> Session<C> {
 
     /// Flushes root keys that nobody is using any more: left by a connection
     /// that broke, or by a process that was killed. The turn makes sure that
-    /// nobody else has one loaded, the Name that it is not another's key.
-    fn sweep(&mut self, name: Name, until: Instant) -> Result<(), TpmError> {
+    /// nobody else has one loaded, the Name, if it is known, that it is not another's
+    /// key.
+    fn sweep(&mut self, name: Option<Name>, until: Instant) -> Result<(), TpmError> {
         for object in self.loaded_objects(until)? {
-            if Name::of_root(&object.public_area) == Some(name) {
+            let found = Name::of_root(&object.public_area);
+            if found.is_some() && (name.is_none() || found == name) {
                 self.flush_context(object.object, until)?;
             }
         }
@@ -209,7 +221,17 @@ impl<C: Connection> Session<C> {
     /// has noted, if they are still there.
     fn sweep_noted(&mut self, until: Instant) -> Result<(), TpmError> {
         let noted = self.turn.as_ref().map(Turn::noted).unwrap_or_default();
+        let others = self.turn.as_ref().and_then(Turn::others);
+        if let Some((objects, sessions)) = others {
+            if noted.storage_key == Some(Noted::COMING) {
+                self.sweep_storage_keys(&objects, until)?;
+            }
+            if noted.session == Some(Noted::COMING) {
+                self.sweep_sessions(&sessions, until)?;
+            }
+        }
         if let Some(handle) = noted.storage_key
+            && handle != Noted::COMING
             && let Some(object) = self.read_public(handle, until)?
             && StorageKey::of(&object.public_area).is_some()
         {
@@ -233,10 +255,28 @@ impl<C: Connection> Session<C> {
         if self.loaded == Noted::default() {
             self.sweep_noted(until)?;
         }
-        match self.remembered() {
-            Some(name) => self.sweep(name, until),
-            None => Ok(()),
+        self.sweep(self.remembered(), until)
+    }
+
+    /// Flushes storage keys but for those of others.
+    fn sweep_storage_keys(&mut self, others: &[u32], until: Instant) -> Result<(), TpmError> {
+        for object in self.loaded_objects(until)? {
+            let is_storage_key = StorageKey::of(&object.public_area).is_some();
+            if is_storage_key && !others.contains(&object.object) {
+                self.flush_context(object.object, until)?;
+            }
         }
+        Ok(())
+    }
+
+    /// Flushes sessions but for those of others.
+    fn sweep_sessions(&mut self, others: &[u32], until: Instant) -> Result<(), TpmError> {
+        for session in self.session_handles(until)? {
+            if !others.contains(&session) {
+                self.flush_context(session, until)?;
+            }
+        }
+        Ok(())
     }
 
     /// The objects that are loaded, but for sequences and the like.
@@ -320,12 +360,7 @@ impl<C: Connection> Session<C> {
     fn reconnect_and_sweep(&mut self, name: Option<Name>, until: Instant) -> Result<(), TpmError> {
         self.connect(until)?;
         self.sweep_conversation(until)?;
-        let name = match name.or_else(|| self.remembered()) {
-            Some(name) => name,
-            // One more root key tells the Name, and is swept with the rest.
-            None => self.created_root(until)?.name,
-        };
-        self.sweep(name, until)
+        self.sweep(name.or_else(|| self.remembered()), until)
     }
 
     /// Flushes what the conversation over the connection that broke had loaded
@@ -334,16 +369,8 @@ impl<C: Connection> Session<C> {
         let Some((objects, sessions)) = self.others.clone() else {
             return Ok(());
         };
-        for object in self.loaded_objects(until)? {
-            if !objects.contains(&object.object) && StorageKey::of(&object.public_area).is_some() {
-                self.flush_context(object.object, until)?;
-            }
-        }
-        for session in self.session_handles(until)? {
-            if !sessions.contains(&session) {
-                self.flush_context(session, until)?;
-            }
-        }
+        self.sweep_storage_keys(&objects, until)?;
+        self.sweep_sessions(&sessions, until)?;
         self.note(Noted::default());
         Ok(())
     }
@@ -356,42 +383,79 @@ impl<C: Connection> Session<C> {
         }
     }
 
-    /// Begins to protect what follows, unless it is not to be: starts a session
-    /// that is salted to the storage key.
+    fn needs_session(&self) -> bool {
+        self.trust.bus == Bus::Encrypted || self.trust.owner_auth.is_some()
+    }
+
+    /// Begins a session, unless none is needed: for a conversation that is protected,
+    /// salted to the storage key; to show that the owner's password is known, without
+    /// salt.
     fn converse(&mut self, until: Instant) -> Result<(), TpmError> {
-        if self.trust.bus == Bus::Plain {
+        if !self.needs_session() {
             return Ok(());
         }
         let kept = self.kept_storage_key(until)?;
         if self.place.keeps_objects() {
-            self.others = Some((self.transient_handles(until)?, self.session_handles(until)?));
+            let objects = self.transient_handles(until)?;
+            let sessions = self.session_handles(until)?;
+            if let Some(turn) = &self.turn {
+                turn.note_others(&objects, &sessions);
+            }
+            self.others = Some((objects, sessions));
+        }
+        if self.trust.bus == Bus::Plain {
+            return self.start_session(None, until);
         }
         let (object, key) = match kept {
             Some(kept) => kept,
             None => self.made_storage_key(until)?,
         };
+        self.start_session(Some((object, &key)), until)?;
+        self.storage_key = Some(key.name());
+        Ok(())
+    }
+
+    /// Tells those who come after what is about to be loaded, should this process not
+    /// live to note its handle.
+    fn announce(&self, coming: Noted) {
+        if let Some(turn) = &self.turn {
+            turn.note(coming);
+        }
+    }
+
+    /// Nothing was loaded of what was announced, as the TPM says.
+    fn withdraw<T>(&mut self, result: &Result<T, TpmError>) {
+        if matches!(result, Err(TpmError::Response { .. })) {
+            self.note(self.loaded);
+        }
+    }
+
+    /// Starts a session, and flushes the key that it is salted to if that is not kept
+    /// in the TPM: its slot is needed, and it is not.
+    fn start_session(
+        &mut self,
+        salted_to: Option<(u32, &StorageKey)>,
+        until: Instant,
+    ) -> Result<(), TpmError> {
         let command = Command::StartAuthSession;
-        let started = self.run(command, until, |connection| {
-            connection.protect(object, &key, until)
+        self.announce(Noted {
+            session: Some(Noted::COMING),
+            ..self.loaded
         });
+        let started = self.run(command, until, |connection| {
+            connection.start_session(salted_to, until)
+        });
+        self.withdraw(&started);
         if let Ok(session) = started {
-            self.storage_key = Some(key.name());
             self.note(Noted {
                 session: Some(session),
                 ..self.loaded
             });
         }
-        // Its slot is needed, and it is not.
-        let flushed = match self.loaded.storage_key {
-            Some(object) if self.connection.is_some() => self.flush_context(object, until),
-            _ => Ok(()),
+        let flushed = match self.connection {
+            Some(_) => self.flush_storage_key(until),
+            None => Ok(()),
         };
-        if flushed.is_ok() {
-            self.note(Noted {
-                storage_key: None,
-                ..self.loaded
-            });
-        }
         match started {
             Ok(_) => flushed,
             Err(TpmError::Response { command, code })
@@ -405,6 +469,28 @@ impl<C: Connection> Session<C> {
             }
             Err(error) => Err(error),
         }
+    }
+
+    fn flush_storage_key(&mut self, until: Instant) -> Result<(), TpmError> {
+        if let Some(object) = self.loaded.storage_key {
+            self.flush_context(object, until)?;
+            self.note(Noted {
+                storage_key: None,
+                ..self.loaded
+            });
+        }
+        Ok(())
+    }
+
+    fn flush_session(&mut self, until: Instant) -> Result<(), TpmError> {
+        if let Some(session) = self.loaded.session {
+            self.flush_context(session, until)?;
+            self.note(Noted {
+                session: None,
+                ..self.loaded
+            });
+        }
+        Ok(())
     }
 
     /// The storage key that is kept in the TPM, if it is one by the TCG's templates
@@ -426,56 +512,86 @@ impl<C: Connection> Session<C> {
     /// The storage key that is made by one of the TCG's templates: the known one, if
     /// one is known.
     fn made_storage_key(&mut self, until: Instant) -> Result<(u32, StorageKey), TpmError> {
-        let command = Command::CreatePrimary;
+        if self.trust.owner_auth.is_some() {
+            self.begin_as_owner(until)?;
+        }
         let (mut lacking, mut another) = (None, None);
         for algorithm in StorageAlgorithm::ALL {
-            let object = match self.run(command, until, |connection| {
-                connection.create_storage_key(algorithm, until)
-            }) {
-                Err(TpmError::Response { command, code }) if code.is_unknown_algorithm() => {
-                    lacking = Some(TpmError::NotEncrypted {
-                        lacks: "storage keys of ECC (P-256) and RSA (2048 bits) with AES-128-CFB",
-                        command,
-                        code,
-                    });
+            let (object, key) = match self.created_storage_key(Hierarchy::Owner, algorithm, until) {
+                Err(error @ TpmError::NotEncrypted { .. }) => {
+                    lacking = Some(error);
                     continue;
                 }
                 other => other?,
             };
-            self.note(Noted {
-                storage_key: Some(object.object),
-                ..self.loaded
-            });
-            let what = "the TPM made another object than it was asked for";
-            let key = StorageKey::of(&object.public_area)
-                .ok_or_else(|| malformed(command, what.into()))?;
             let Err(error) = self.trust.check_srk(key.name()) else {
-                return Ok((object.object, key));
+                self.flush_session(until)?;
+                return Ok((object, key));
             };
             // The known one may be of the other algorithm.
-            if self.flush_context(object.object, until).is_err() {
+            if self.flush_storage_key(until).is_err() {
                 return Err(error);
             }
-            self.note(Noted {
-                storage_key: None,
-                ..self.loaded
-            });
             another.get_or_insert(error);
         }
         Err(another.or(lacking).expect("there are algorithms"))
     }
 
+    /// Begins the session in which the storage key is made, where the owner has a
+    /// password. Without salt, who listens could try passwords on what they have
+    /// recorded; so it is salted to a key of nobody's hierarchy, which needs none.
+    fn begin_as_owner(&mut self, until: Instant) -> Result<(), TpmError> {
+        let mut lacking = None;
+        for algorithm in StorageAlgorithm::ALL {
+            match self.created_storage_key(Hierarchy::Null, algorithm, until) {
+                Ok((object, key)) => return self.start_session(Some((object, &key)), until),
+                Err(error @ TpmError::NotEncrypted { .. }) => lacking = Some(error),
+                Err(error) => return Err(error),
+            }
+        }
+        Err(lacking.expect("there are algorithms"))
+    }
+
+    fn created_storage_key(
+        &mut self,
+        hierarchy: Hierarchy,
+        algorithm: StorageAlgorithm,
+        until: Instant,
+    ) -> Result<(u32, StorageKey), TpmError> {
+        let command = Command::CreatePrimary;
+        self.announce(Noted {
+            storage_key: Some(Noted::COMING),
+            ..self.loaded
+        });
+        let created = self.run(command, until, |connection| {
+            connection.create_storage_key(hierarchy, algorithm, until)
+        });
+        self.withdraw(&created);
+        let object = match created {
+            Err(TpmError::Response { command, code }) if code.is_unknown_algorithm() => {
+                return Err(TpmError::NotEncrypted {
+                    lacks: "storage keys of ECC (P-256) and RSA (2048 bits) with AES-128-CFB",
+                    command,
+                    code,
+                });
+            }
+            other => other?,
+        };
+        self.note(Noted {
+            storage_key: Some(object.object),
+            ..self.loaded
+        });
+        let what = "the TPM made another object than it was asked for";
+        match StorageKey::of(&object.public_area) {
+            Some(key) => Ok((object.object, key)),
+            None => Err(malformed(command, what.into())),
+        }
+    }
+
     /// Flushes what the conversation has loaded besides the root key.
     fn end_conversation(&mut self, until: Instant) -> Result<(), TpmError> {
-        let Noted {
-            storage_key,
-            session,
-        } = self.loaded;
-        for handle in [storage_key, session].into_iter().flatten() {
-            self.flush_context(handle, until)?;
-        }
-        self.note(Noted::default());
-        Ok(())
+        self.flush_storage_key(until)?;
+        self.flush_session(until)
     }
 
     fn flushed(&mut self, root: &LoadedRoot) -> Result<(), TpmError> {
@@ -494,6 +610,37 @@ impl<C: Connection> Session<C> {
                 self.recover(Some(root.name)).map_err(|_| error)
             }
             result => result,
+        }
+    }
+
+    /// The root key, and what it takes to have it made.
+    fn begun_root(&mut self, until: Instant) -> Result<LoadedRoot, TpmError> {
+        self.converse(until)?;
+        let root = self.created_root(until)?;
+        if self.trust.bus == Bus::Plain
+            // The session has shown that the password is known: all it was for.
+            && let Err(error) = self.flush_session(until)
+        {
+            let _ = self.flush(root);
+            return Err(error);
+        }
+        Ok(root)
+    }
+
+    /// A password that is refused is not to be tried again: neither in this process,
+    /// nor, if it is from a file, by those who come after.
+    fn judge_owner_auth(&mut self, error: &mut TpmError) {
+        let Some(auth) = &self.trust.owner_auth else {
+            return;
+        };
+        if matches!(error, TpmError::Response { .. }) && error.cause() == Cause::OwnerAuth {
+            if let Some(turn) = &self.turn {
+                turn.refuse(auth);
+            }
+            *error = TpmError::OwnerAuth {
+                from: auth.to_string(),
+                again: false,
+            };
         }
     }
 
@@ -554,15 +701,20 @@ impl<C: Connection> Tpm for Session<C> {
     fn create_root(&mut self) -> Result<LoadedRoot, TpmError> {
         self.mark_loaded(true);
         let until = self.deadline.for_work();
-        let result = self.converse(until).and_then(|()| self.created_root(until));
-        if let Err(error) = &result {
+        let mut result = self.begun_root(until);
+        if let Err(error) = &mut result {
+            self.judge_owner_auth(error);
             let clean = if self.connection.is_none() {
                 // The first error tells more than one of the attempt to clean up.
                 self.recover(None).is_ok()
             } else {
                 // It answered, perhaps with something that was flushed if it could be.
                 let ended = self.end_conversation(self.deadline.for_cleanup()).is_ok();
-                ended && matches!(error, TpmError::Response { .. })
+                ended
+                    && matches!(
+                        error,
+                        TpmError::Response { .. } | TpmError::OwnerAuth { .. }
+                    )
             };
             if clean {
                 self.mark_loaded(false);

@@ -12,6 +12,15 @@ use super::Name;
 /// Where the TCG has the storage key that is kept in the TPM, if one is.
 pub const PERSISTENT_STORAGE_KEY: u32 = 0x8100_0001;
 
+/// Whose seed a primary key is made from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hierarchy {
+    /// The owner's.
+    Owner,
+    /// Nobody's: another one after each reset, and no authorisation is needed.
+    Null,
+}
+
 /// The algorithms that the TCG has templates for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StorageAlgorithm {

@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! How to talk to a TPM, and what it is known by.
 
-use super::{Name, TpmError};
+use std::fmt;
+use std::sync::Arc;
+
+use super::{Name, OwnerAuth, TpmError};
 
 /// Whether the conversation with the TPM is protected.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize)]
@@ -16,7 +19,7 @@ pub enum Bus {
 }
 
 /// How to talk to a TPM, and what it is known by.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Default)]
 pub struct Trust {
     /// Whether the conversation is protected.
     pub bus: Bus,
@@ -24,6 +27,19 @@ pub struct Trust {
     pub root: Option<Name>,
     /// The Name of its storage key, where that is known.
     pub srk: Option<Name>,
+    /// What its owner hierarchy asks for.
+    pub owner_auth: Option<Arc<OwnerAuth>>,
+}
+
+/// Without the password.
+impl fmt::Debug for Trust {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Trust")
+            .field("bus", &self.bus)
+            .field("root", &self.root)
+            .field("srk", &self.srk)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Trust {

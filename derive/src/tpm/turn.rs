@@ -10,7 +10,8 @@
 //! In the lock file stands the Name of the TPM's root key, whether one may be
 //! loaded, and the handles of a storage key and a session that may be: so that the
 //! next in line knows of what a killed process has left, and can tell it from what
-//! is others'.
+//! is others'. And which file's password of the owner's the TPM has refused, so that
+//! it is not tried again.
 
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io;
@@ -24,7 +25,8 @@ use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 use sha2::{Digest, Sha256};
 
-use super::{Name, TpmError};
+use super::owner_auth::Stamp;
+use super::{Name, OwnerAuth, TpmError};
 
 /// Where the locks are.
 const DIRECTORY: &str = "/run/tdk";
@@ -40,9 +42,23 @@ pub(super) struct Noted {
     pub(super) session: Option<u32>,
 }
 
+impl Noted {
+    /// What is about to be loaded, and has no handle yet.
+    pub(super) const COMING: u32 = u32::MAX;
+}
+
 impl Turn {
     /// Where the mark is: behind the Name.
     const MARK: u64 = Name::SIZE as u64;
+
+    /// Behind the mark, where the handles are.
+    const HANDLES: u64 = Self::MARK + 1;
+
+    /// Behind the handles, where the file is told whose password was refused.
+    const REFUSED: u64 = Self::HANDLES + 8;
+
+    /// Behind that, where the handles of others are.
+    const OTHERS: u64 = Self::REFUSED + 32;
 
     /// Waits for the turn at a chip, if this process is root's.
     pub(super) fn take(chip: &str, limit: Duration) -> Result<Option<Self>, TpmError> {
@@ -83,7 +99,7 @@ impl Turn {
     /// session.
     pub(super) fn noted(&self) -> Noted {
         let mut bytes = [0; 8];
-        match self.0.read_exact_at(&mut bytes, Self::MARK + 1) {
+        match self.0.read_exact_at(&mut bytes, Self::HANDLES) {
             Ok(()) => {
                 let (storage_key, session) = bytes.split_at(4);
                 let handle = |bytes: &[u8]| {
@@ -99,12 +115,56 @@ impl Turn {
         }
     }
 
+    /// What had been loaded before by others, as the last one has noted: the handles
+    /// of objects, and of sessions.
+    pub(super) fn others(&self) -> Option<(Vec<u32>, Vec<u32>)> {
+        let mut counts = [0; 2];
+        self.0.read_exact_at(&mut counts, Self::OTHERS).ok()?;
+        let [objects, sessions] = counts.map(usize::from);
+        let mut bytes = vec![0; 4 * (objects + sessions)];
+        self.0.read_exact_at(&mut bytes, Self::OTHERS + 2).ok()?;
+        let (handles, _) = bytes.as_chunks();
+        let mut handles: Vec<_> = handles
+            .iter()
+            .map(|bytes| u32::from_be_bytes(*bytes))
+            .collect();
+        let sessions = handles.split_off(objects);
+        Some((handles, sessions))
+    }
+
+    /// Leaves these handles for those who come after.
+    pub(super) fn note_others(&self, objects: &[u32], sessions: &[u32]) {
+        let count = |handles: &[u32]| u8::try_from(handles.len()).ok();
+        if let (Some(first), Some(second)) = (count(objects), count(sessions)) {
+            let mut bytes = vec![first, second];
+            for handle in objects.iter().chain(sessions) {
+                bytes.extend(handle.to_be_bytes());
+            }
+            self.write(&bytes, Self::OTHERS);
+        }
+    }
+
     /// Leaves those handles for those who come after.
     pub(super) fn note(&self, noted: Noted) {
         if self.noted() != noted {
             let handle = |handle: Option<u32>| handle.unwrap_or_default().to_be_bytes();
             let bytes = [handle(noted.storage_key), handle(noted.session)].concat();
-            self.write(&bytes, Self::MARK + 1);
+            self.write(&bytes, Self::HANDLES);
+        }
+    }
+
+    /// Whether the TPM has refused the password of that file, and it is the same file
+    /// still.
+    pub(super) fn has_refused(&self, auth: &OwnerAuth) -> bool {
+        let mut stamp = Stamp::default();
+        let read = self.0.read_exact_at(&mut stamp, Self::REFUSED);
+        read.is_ok() && auth.stamp() == Some(&stamp)
+    }
+
+    /// Remembers that the TPM has refused it.
+    pub(super) fn refuse(&self, auth: &OwnerAuth) {
+        if let Some(stamp) = auth.stamp() {
+            self.write(stamp, Self::REFUSED);
         }
     }
 
@@ -260,6 +320,38 @@ mod tests {
         }
         assert!(!turn.is_unclean());
         assert_eq!(turn.remembered(), None);
+        assert_eq!(turn.others(), None);
+        for others in [
+            (vec![], vec![]),
+            (vec![0x8000_0000, 0x8000_0001], vec![0x0200_0000]),
+            (vec![], vec![0x0200_0000; 64]),
+        ] {
+            turn.note_others(&others.0, &others.1);
+            assert_eq!(turn.others(), Some(others));
+        }
+        assert_eq!(turn.noted(), Noted::default());
+    }
+
+    #[test]
+    fn a_password_that_was_refused_is_known() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("owner-auth");
+        let auth = |text: &str| {
+            std::fs::write(&path, text).unwrap();
+            OwnerAuth::of_anything(&path).unwrap()
+        };
+        let turn = Turn::wait(file(directory.path()), Duration::ZERO).unwrap();
+        let wrong = auth("wrong");
+        assert!(!turn.has_refused(&wrong));
+        turn.refuse(&wrong);
+        assert!(turn.has_refused(&wrong));
+        assert!(!turn.has_refused(&auth("another")));
+        // What is typed is known to whoever types it.
+        let typed = OwnerAuth::new(b"wrong".to_vec().into(), "the terminal").unwrap();
+        turn.refuse(&typed);
+        assert!(!turn.has_refused(&typed));
+        assert_eq!(turn.noted(), Noted::default());
+        assert!(!turn.is_unclean());
     }
 
     #[test]

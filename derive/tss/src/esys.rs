@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::ffi::CString;
 use std::io;
 use std::net::TcpStream;
+use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -12,7 +13,8 @@ use std::time::{Duration, Instant};
 use tpm_derived_keys::IdentityKey;
 use tpm_derived_keys::identity::IdentityDigest;
 use tpm_derived_keys::tpm::{
-    Connection, Created, Failed, LoadedRoot, Object, Place, StorageAlgorithm, StorageKey, Wire,
+    Connection, Created, Failed, Hierarchy, LoadedRoot, Object, OwnerAuth, Place, StorageAlgorithm,
+    StorageKey, Wire,
 };
 use tss_esapi::attributes::ObjectAttributesBuilder;
 use tss_esapi::constants::tss::{
@@ -38,7 +40,6 @@ use crate::ffi::{Code, Esys, hmac_of};
 /// libtss2 waits for a TPM as long as it takes: few of its TCTIs heed a time
 /// limit. So it does so in a thread of its own, and whoever has waited long
 /// enough leaves that thread behind.
-#[derive(Debug)]
 pub struct EsysThread {
     jobs: Option<Sender<Job>>,
     /// Ends when libtss2 has closed the connection.
@@ -51,6 +52,7 @@ pub struct EsysThread {
     known: HashMap<u32, ESYS_TR>,
     /// What protects the conversation.
     session: Option<u32>,
+    owner_auth: Option<Arc<OwnerAuth>>,
 }
 
 type Job = Box<dyn FnOnce(&mut Esys) + Send>;
@@ -88,6 +90,7 @@ impl EsysThread {
             until,
             known: HashMap::new(),
             session: None,
+            owner_auth: None,
         };
         match is_open.recv_timeout(left(until)) {
             Ok(result) => Ok((this, result)),
@@ -174,7 +177,7 @@ fn left(until: Instant) -> Duration {
 /// than libtss2 does.
 fn probe(tcti: &TssTcti, until: Instant) -> io::Result<()> {
     match tcti {
-        TssTcti::Plain(tcti) => Wire::open(tcti, until).map(drop),
+        TssTcti::Plain(tcti) => Wire::open(tcti, None, until).map(drop),
         TssTcti::Mssim(address) => {
             let left = left(until).max(Duration::from_millis(1));
             TcpStream::connect_timeout(address, left).map(drop)
@@ -187,12 +190,17 @@ fn probe(tcti: &TssTcti, until: Instant) -> io::Result<()> {
 impl Connection for EsysThread {
     type Place = TssTcti;
 
-    fn open(place: &TssTcti, until: Instant) -> io::Result<Self> {
+    fn open(
+        place: &TssTcti,
+        owner_auth: Option<&Arc<OwnerAuth>>,
+        until: Instant,
+    ) -> io::Result<Self> {
         probe(place, until)?;
         let tcti = CString::new(place.to_string())?;
         match Self::start(tcti, until)? {
             (mut this, Ok(())) => {
                 this.is_device = place.chip().starts_with("device:");
+                this.owner_auth = owner_auth.cloned();
                 Ok(this)
             }
             (_, Err(code)) => Err(code::not_open(code, place.module())),
@@ -205,14 +213,17 @@ impl Connection for EsysThread {
 
     fn create_storage_key(
         &mut self,
+        hierarchy: Hierarchy,
         algorithm: StorageAlgorithm,
         until: Instant,
     ) -> Result<Object, Failed> {
         let template = Public::unmarshall(&algorithm.template())
             .and_then(TPM2B_PUBLIC::try_from)
             .map_err(ours)?;
+        let (session, auth) = (self.session(), self.owner_auth.clone());
         let (object, handle, public_area) = self.ask(until, move |esys| {
-            let (object, _, _) = esys.create_primary(&template, None)?;
+            let auth = auth.as_ref().map_or(&[][..], |auth| auth.value());
+            let (object, _, _) = esys.create_primary(hierarchy, &template, session, auth)?;
             Ok((object, esys.handle(object)?, esys.public_area(object)?))
         })?;
         self.known.insert(handle, object);
@@ -222,9 +233,16 @@ impl Connection for EsysThread {
         })
     }
 
-    fn protect(&mut self, object: u32, _: &StorageKey, until: Instant) -> Result<u32, Failed> {
+    fn start_session(
+        &mut self,
+        salted_to: Option<(u32, &StorageKey)>,
+        until: Instant,
+    ) -> Result<u32, Failed> {
         // The public key is the one that ESYS has given as this object's.
-        let key = self.known(object, until)?;
+        let key = match salted_to {
+            Some((object, _)) => Some(self.known(object, until)?),
+            None => None,
+        };
         let (session, handle) = self.ask(until, move |esys| {
             let session = esys.start_auth_session(key)?;
             Ok((session, esys.handle(session)?))
@@ -236,9 +254,11 @@ impl Connection for EsysThread {
 
     fn create_primary(&mut self, until: Instant) -> Result<Created, Failed> {
         let template = template().map_err(ours)?;
-        let session = self.session();
+        let (session, auth) = (self.session(), self.owner_auth.clone());
         let (object, created) = self.ask(until, move |esys| {
-            let (object, public, name) = esys.create_primary(&template, session)?;
+            let auth = auth.as_ref().map_or(&[][..], |auth| auth.value());
+            let (object, public, name) =
+                esys.create_primary(Hierarchy::Owner, &template, session, auth)?;
             let name = name.name.get(..usize::from(name.size));
             let created = Created::new(
                 esys.handle(object)?,

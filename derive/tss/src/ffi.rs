@@ -25,6 +25,7 @@ use std::ops::{Deref, DerefMut};
 use std::ptr::{NonNull, null, null_mut};
 use std::slice;
 
+use tpm_derived_keys::tpm::Hierarchy;
 use tss_esapi::constants::tss::{
     TPM2_ALG_AES, TPM2_ALG_CFB, TPM2_ALG_HMAC, TPM2_ALG_SHA256, TPM2_CAP_HANDLES, TPM2_SE_HMAC,
     TPMA_SESSION_CONTINUESESSION, TPMA_SESSION_DECRYPT, TPMA_SESSION_ENCRYPT,
@@ -34,11 +35,14 @@ use tss_esapi::tss2_esys::{
     Esys_CreatePrimary, Esys_Finalize, Esys_FlushContext, Esys_Free, Esys_GetCapability, Esys_HMAC,
     Esys_HMAC_Start, Esys_Initialize, Esys_SequenceComplete, Esys_Sign, Esys_StartAuthSession,
     Esys_TR_FromTPMPublic, Esys_TR_GetName, Esys_TR_GetTpmHandle, Esys_TR_Serialize,
-    Esys_TRSess_SetAttributes, TPM2B_AUTH, TPM2B_DATA, TPM2B_DIGEST, TPM2B_MAX_BUFFER, TPM2B_NAME,
-    TPM2B_PUBLIC, TPM2B_SENSITIVE_CREATE, TPML_PCR_SELECTION, TPMS_CAPABILITY_DATA,
-    TPMT_SIG_SCHEME, TPMT_SIGNATURE, TPMT_SYM_DEF, TPMT_TK_HASHCHECK, TPMU_SYM_KEY_BITS,
-    TPMU_SYM_MODE, TSS2_RC, TSS2_TCTI_CONTEXT, Tss2_TctiLdr_Finalize, Tss2_TctiLdr_Initialize,
+    Esys_TR_SetAuth, Esys_TRSess_SetAttributes, TPM2B_AUTH, TPM2B_DATA, TPM2B_DIGEST,
+    TPM2B_MAX_BUFFER, TPM2B_NAME, TPM2B_PUBLIC, TPM2B_SENSITIVE_CREATE, TPML_PCR_SELECTION,
+    TPMS_CAPABILITY_DATA, TPMT_SIG_SCHEME, TPMT_SIGNATURE, TPMT_SYM_DEF, TPMT_TK_HASHCHECK,
+    TPMU_SYM_KEY_BITS, TPMU_SYM_MODE, TSS2_RC, TSS2_TCTI_CONTEXT, Tss2_TctiLdr_Finalize,
+    Tss2_TctiLdr_Initialize,
 };
+
+use zeroize::Zeroize;
 
 /// A response code other than 0, of whatever layer.
 pub(crate) type Code = u32;
@@ -79,22 +83,31 @@ impl Esys {
         Ok(esys)
     }
 
-    /// TPM2_CreatePrimary under the owner hierarchy: the object, its public area
-    /// and its Name.
+    /// TPM2_CreatePrimary: the object, its public area and its Name. In a session the
+    /// owner hierarchy's authorisation value is shown to be known.
     pub(crate) fn create_primary(
         &mut self,
+        hierarchy: Hierarchy,
         template: &TPM2B_PUBLIC,
         session: Option<ESYS_TR>,
+        owner_auth: &[u8],
     ) -> Result<(ESYS_TR, Owned<TPM2B_PUBLIC>, Owned<TPM2B_NAME>), Code> {
         let nothing = TPM2B_SENSITIVE_CREATE::default();
         let (no_data, no_pcrs) = (TPM2B_DATA::default(), TPML_PCR_SELECTION::default());
         let (mut object, mut public) = (ESYS_TR_NONE, null_mut());
         let authorization = self.authorization(session, 0)?;
+        let hierarchy = match hierarchy {
+            Hierarchy::Owner => ESYS_TR_RH_OWNER,
+            Hierarchy::Null => ESYS_TR_RH_NULL,
+        };
+        // Without a session ESYS would send it, so it is to know none then; and to have
+        // it no longer than is needed.
+        self.set_owner_auth(session.map_or(&[], |_| owner_auth))?;
         // SAFETY: see the head of the module; what is null is not wanted.
-        check(unsafe {
+        let created = check(unsafe {
             Esys_CreatePrimary(
                 self.context,
-                ESYS_TR_RH_OWNER,
+                hierarchy,
                 authorization,
                 ESYS_TR_NONE,
                 ESYS_TR_NONE,
@@ -108,14 +121,31 @@ impl Esys {
                 null_mut(),
                 null_mut(),
             )
-        })?;
+        });
+        self.set_owner_auth(&[])?;
+        created?;
         let public = Owned::new(public)?;
         Ok((object, public, self.name(object)?))
     }
 
+    /// Has ESYS know the owner hierarchy's authorisation value. The TPM is not asked.
+    fn set_owner_auth(&mut self, value: &[u8]) -> Result<(), Code> {
+        /// TSS2_ESYS_RC_BAD_SIZE.
+        const BAD_SIZE: Code = 0x0007_0006;
+        let mut auth = TPM2B_AUTH::default();
+        let place = auth.buffer.get_mut(..value.len()).ok_or(BAD_SIZE)?;
+        place.copy_from_slice(value);
+        auth.size = u16::try_from(value.len()).map_err(|_| BAD_SIZE)?;
+        // SAFETY: see the head of the module; ESYS makes a copy.
+        let set =
+            check(unsafe { Esys_TR_SetAuth(self.context, ESYS_TR_RH_OWNER, &raw const auth) });
+        auth.buffer.zeroize();
+        set
+    }
+
     /// TPM2_StartAuthSession of an HMAC session with SHA-256 and AES-128-CFB, salted
-    /// to a key.
-    pub(crate) fn start_auth_session(&mut self, key: ESYS_TR) -> Result<ESYS_TR, Code> {
+    /// to a key if there is one.
+    pub(crate) fn start_auth_session(&mut self, key: Option<ESYS_TR>) -> Result<ESYS_TR, Code> {
         let symmetric = TPMT_SYM_DEF {
             algorithm: TPM2_ALG_AES,
             keyBits: TPMU_SYM_KEY_BITS { aes: 128 },
@@ -126,7 +156,7 @@ impl Esys {
         check(unsafe {
             Esys_StartAuthSession(
                 self.context,
-                key,
+                key.unwrap_or(ESYS_TR_NONE),
                 ESYS_TR_NONE,
                 ESYS_TR_NONE,
                 ESYS_TR_NONE,

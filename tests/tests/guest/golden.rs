@@ -2,8 +2,10 @@
 //! The keys that never change.
 
 use tdk_tests::guest::{KEYCTL, Machine, NEW, OLD, Script};
+use tdk_tests::live::errno;
 use tdk_tests::oracle::Request;
 use tdk_tests::{golden, programs};
+use tpm_derived_keys::tpm::{Direct, Name, Patience, RootKey, Trust};
 
 /// What libtss2 loads to speak to a device. ldd(1) does not know of it.
 const MODULE: &str = "/usr/lib/x86_64-linux-gnu/libtss2-tcti-device.so.0";
@@ -28,6 +30,16 @@ fn can_be_asked(request: &Request) -> bool {
         && i32::try_from(request.uid).is_ok()
 }
 
+/// The storage key's Name of the TPM that the golden keys are from.
+fn storage_key() -> Name {
+    let tpm = golden::tpm();
+    let (tcti, trust) = (tpm.tcti().parse().unwrap(), Trust::default());
+    let mut direct = Direct::open(&tcti, &Patience::default(), &trust).unwrap();
+    RootKey::create(&mut direct).unwrap().flush().unwrap();
+    direct.storage_key().unwrap()
+}
+
+/// On a machine that knows its TPM by what is on the kernel's command line.
 fn golden_keys(machine: &Machine) {
     let mut script = Script::default();
     let mut expected = Vec::new();
@@ -39,8 +51,24 @@ fn golden_keys(machine: &Machine) {
     }
     assert!(expected.len() >= 20, "only {}", expected.len());
     script.lines(TDK, 0);
+    // What the kernel says is another TPM: first its storage key, then its root key.
+    let another = format!("000b{}", "11".repeat(32));
+    let mut entries = golden::entries().into_iter().map(|entry| entry.request);
+    let request = entries.find(can_be_asked).unwrap();
+    for word in ["tdk.srk_name", "tdk.root_name"] {
+        let command_line = format!(
+            "sed 's/{word}=[0-9a-f]*/{word}={another}/' /proc/cmdline >/tmp/{word}
+             mount --bind /tmp/{word} /proc/cmdline"
+        );
+        script.lines(&command_line, 0);
+        script.ask(KEYCTL, &request);
+        expected.push(errno("EKEYREVOKED"));
+        script.lines("umount /proc/cmdline", 0);
+    }
+    let (root, srk) = (golden::root(), storage_key());
     let guest = machine
         .guest()
+        .kernel_arguments(&format!("tdk.root_name={root} tdk.srk_name={srk}"))
         .state(golden::state())
         .file(programs::tdk_file(), "/usr/bin/tdk", 0o755)
         .file(MODULE, MODULE, 0o644);

@@ -3,15 +3,21 @@
 //! root can take.
 
 use std::os::unix::fs::MetadataExt;
+use std::process::Stdio;
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
 
 use tdk_simulator::Swtpm;
 use tdk_tests::backend::Backend;
-use tdk_tests::{assert_no_handles, over_both_backends};
+use tdk_tests::middle::{Action, Middle};
+use tdk_tests::{assert_no_handles, over_both_backends, programs};
 use tpm_derived_keys::identity::{Identity, Realm, Scope, Subject};
-use tpm_derived_keys::tpm::{Patience, RootKey, Tpm};
+use tpm_derived_keys::tpm::{Bus, OwnerAuth, Patience, RootKey, Tpm, Trust};
 
 over_both_backends!(
     a_slot_that_a_dead_process_left_taken_is_freed_by_the_next,
+    whatever_a_killed_process_has_loaded_is_freed_by_the_next,
     slots_are_freed_when_there_are_none_left,
     the_locks_are_roots,
 );
@@ -38,6 +44,101 @@ fn a_slot_that_a_dead_process_left_taken_is_freed_by_the_next(backend: Backend) 
         assert_eq!(tpm.transient_handles().unwrap().len(), 1);
         derive(backend, &tpm);
         assert_no_handles(&tpm);
+    }
+}
+
+/// How many commands and answers were recorded.
+fn frames(mut recorded: &[u8]) -> usize {
+    let mut count = 0;
+    while let Some(size) = recorded.get(2..6) {
+        let size = u32::from_be_bytes(size.try_into().unwrap());
+        recorded = &recorded[usize::try_from(size).unwrap()..];
+        count += 1;
+    }
+    count
+}
+
+/// Whichever command of its it was that it did not live to see the answer of.
+fn whatever_a_killed_process_has_loaded_is_freed_by_the_next(backend: Backend) {
+    const PASSWORD: &[u8] = b"correct horse battery staple";
+    let password = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(password.path(), PASSWORD).unwrap();
+    let config = tempfile::NamedTempFile::new().unwrap();
+    let bus = if backend.bus() == Bus::Plain {
+        "plain"
+    } else {
+        "encrypted"
+    };
+    std::fs::write(config.path(), format!("bus = \"{bus}\"\n")).unwrap();
+    let auth = OwnerAuth::new(PASSWORD.to_vec().into(), "this test").unwrap();
+    let trust = Trust {
+        bus: backend.bus(),
+        owner_auth: Some(Arc::new(auth)),
+        ..Trust::default()
+    };
+    // The commands are as many as there are, with and without a password.
+    for (has_password, trust) in [
+        (
+            false,
+            Trust {
+                bus: backend.bus(),
+                ..Trust::default()
+            },
+        ),
+        (true, trust),
+    ] {
+        for place in 0.. {
+            let tpm = Swtpm::builder().start().unwrap();
+            if has_password {
+                tpm.set_owner_auth(PASSWORD).unwrap();
+            }
+            let middle = Middle::before(&tpm, move |_, before| {
+                if before == place {
+                    Action::SilenceAfter
+                } else {
+                    Action::Pass
+                }
+            });
+            let mut tdk = programs::tdk();
+            tdk.args([
+                "root",
+                "--tcti",
+                &middle.tcti(),
+                "--backend",
+                backend.name(),
+            ]);
+            tdk.arg("--config").arg(config.path());
+            if has_password {
+                tdk.arg("--owner-auth-file").arg(password.path());
+            }
+            let mut tdk = tdk
+                .stdout(Stdio::null())
+                .stderr(Stdio::null())
+                .spawn()
+                .unwrap();
+            let is_done = loop {
+                // A command and its answer each.
+                if frames(&middle.recorded()) == 2 * (place + 1) {
+                    break false;
+                }
+                if tdk.try_wait().unwrap().is_some() {
+                    break true;
+                }
+                thread::sleep(Duration::from_millis(5));
+            };
+            if is_done {
+                assert!(place >= 2, "{has_password}");
+                break;
+            }
+            tdk.kill().unwrap();
+            tdk.wait().unwrap();
+            let mut connected = backend
+                .open_as(&middle.tcti(), &Patience::default(), &trust)
+                .unwrap();
+            RootKey::create(&mut connected).unwrap().flush().unwrap();
+            drop(connected);
+            assert_no_handles(&tpm);
+        }
     }
 }
 

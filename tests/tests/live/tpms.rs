@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! No TPM, or one that does not do as it should: each has its errno.
 
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt;
 use std::time::{Duration, Instant};
 
 use tdk_simulator::Swtpm;
@@ -91,7 +93,7 @@ fn a_tpm_that_is_not_the_enrolled_one() {
     // What can't be understood is not passed by.
     let file = Rule::direct("");
     let path = file.directory().join("root.json");
-    std::fs::write(&path, "{").unwrap();
+    fs::write(&path, "{").unwrap();
     let faulty = format!(
         "tcti = \"{}\"\nenrolment = \"{}\"\n",
         middle.tcti(),
@@ -143,6 +145,55 @@ fn an_owner_who_has_a_password() {
 }
 
 #[test]
+fn an_owner_whose_password_the_callout_knows() {
+    let tpm = golden::tpm();
+    let right = b"correct horse battery staple";
+    let rule = Rule::direct(&format!("tcti = \"{}\"\n", tpm.tcti()));
+    let before = rule.ask("x", "32 id").unwrap();
+    tpm.set_owner_auth(right).unwrap();
+
+    let file = rule.directory().join("owner-auth");
+    let password = |text: &[u8], mode: u32| {
+        fs::write(&file, text).unwrap();
+        fs::set_permissions(&file, Permissions::from_mode(mode)).unwrap();
+    };
+    for bus in ["encrypted", "plain"] {
+        let middle = Middle::before(&tpm, |_, _| Action::Pass);
+        let config = |more: &str| {
+            let tcti = middle.tcti();
+            rule.configure(&format!("tcti = \"{tcti}\"\nbus = \"{bus}\"\n{more}"));
+        };
+        config("");
+        assert_eq!(rule.ask("none", "32 id"), errno("EACCES"));
+
+        config(&format!("owner_auth = \"{}\"\n", file.display()));
+        password(right, 0o644);
+        let before_file = middle.seen();
+        assert_eq!(
+            rule.ask("others can read it", "32 id"),
+            errno("EKEYREJECTED")
+        );
+        assert_eq!(middle.seen(), before_file);
+        password(right, 0o600);
+        assert_eq!(rule.ask("x", "32 id").unwrap(), before);
+        let recorded = middle.recorded();
+        assert!(!recorded.windows(right.len()).any(|window| window == right));
+
+        // It is tried once, until the file is another.
+        password(b"wrong", 0o600);
+        let before_wrong = middle.seen().len();
+        assert_eq!(rule.ask("wrong", "32 id"), errno("EACCES"));
+        let after_wrong = middle.seen();
+        assert!(after_wrong.len() > before_wrong);
+        assert_eq!(rule.ask("wrong again", "32 id"), errno("EACCES"));
+        assert_eq!(middle.seen(), after_wrong);
+        password(right, 0o600);
+        rule.ask("right again", "32 id").unwrap();
+        assert_no_handles(&tpm);
+    }
+}
+
+#[test]
 fn an_owner_hierarchy_that_is_off() {
     let tpm = Swtpm::builder().start().unwrap();
     tpm.disable_owner_hierarchy().unwrap();
@@ -179,7 +230,7 @@ fn what_passes_is_asked_again_soon() {
         mv "$RIGHT" "$CONFIG" && sleep 6
         key=$("$@" @s) && exec keyctl pipe $key"#;
     let right = away.directory().join("right.toml");
-    std::fs::write(&right, format!("tcti = \"{}\"\n", tpm.tcti())).unwrap();
+    fs::write(&right, format!("tcti = \"{}\"\n", tpm.tcti())).unwrap();
     let output = tdk_tests::live::Asker::default()
         .command(script, &away.description("again"), "32 path".as_ref())
         .env("RIGHT", right)

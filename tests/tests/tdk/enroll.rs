@@ -4,11 +4,12 @@
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::PathBuf;
-use std::process::Output;
+use std::process::{Command, Output};
 
 use serde_json::Value;
 use tdk_simulator::Swtpm;
 use tdk_tests::doctor::Report;
+use tdk_tests::middle::{Action, Middle, cc};
 use tdk_tests::programs::run_tdk;
 use tdk_tests::{assert_no_handles, oracle};
 
@@ -29,9 +30,12 @@ impl Machine {
     }
 
     fn configure(&self, more: &str) {
+        self.configure_at(&self.tpm.tcti(), more);
+    }
+
+    fn configure_at(&self, tcti: &str, more: &str) {
         let text = format!(
-            "tcti = \"{}\"\nenrolment = \"{}\"\n{more}",
-            self.tpm.tcti(),
+            "tcti = \"{tcti}\"\nenrolment = \"{}\"\n{more}",
             self.enrolment().display()
         );
         fs::write(self.config(), text).unwrap();
@@ -208,6 +212,45 @@ fn for_machines_without_a_disk() {
         stderr(&contradicting).contains("elsewhere"),
         "{contradicting:?}"
     );
+}
+
+/// As the page says.
+#[test]
+fn a_storage_key_that_is_kept_in_the_tpm() {
+    let machine = Machine::new("");
+    let page = include_str!("../../../docs/enrolment.md");
+    let (_, commands) = page.split_once("\ntpm2_createprimary ").unwrap();
+    let (commands, _) = commands.split_once("```").unwrap();
+    let made = Command::new("sh")
+        .args(["-ec", &format!("tpm2_createprimary {commands}")])
+        .env("TPM2TOOLS_TCTI", machine.tpm.tcti())
+        .current_dir(machine.directory.path())
+        .output()
+        .unwrap();
+    assert!(made.status.success(), "{made:?}");
+    for handle in machine.tpm.transient_handles().unwrap() {
+        flush(&machine.tpm, handle);
+    }
+    assert_done(&machine.tdk(&["enroll"]));
+    assert_eq!(machine.doctor().line("tpm.conversation").status, "ok");
+
+    let middle = Middle::before(&machine.tpm, |_, _| Action::Pass);
+    machine.configure_at(&middle.tcti(), "");
+    assert_done(&machine.derive());
+    // The root key is the only one that is made.
+    let made = middle
+        .seen()
+        .into_iter()
+        .filter(|code| *code == cc::CREATE_PRIMARY);
+    assert_eq!(made.count(), 1);
+    assert_no_handles(&machine.tpm);
+}
+
+/// TPM2_FlushContext: without a resource manager, tpm2-tools leave their objects.
+fn flush(tpm: &Swtpm, handle: u32) {
+    let header = [0x80, 0x01, 0, 0, 0, 14, 0, 0, 0x01, 0x65];
+    tpm.send(&[&header[..], &handle.to_be_bytes()].concat())
+        .unwrap();
 }
 
 #[test]

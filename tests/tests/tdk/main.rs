@@ -9,6 +9,7 @@ mod docs;
 mod doctor;
 mod enroll;
 mod install;
+mod owner_auth;
 mod pairs;
 mod policy;
 mod request;
@@ -484,7 +485,7 @@ fn broken_tpms_are_named() {
     tpm.set_owner_auth(b"secret").unwrap();
     let text = stderr(&derive(&tpm.tcti(), &["--what", "32", "--key-id", "x"]), 1);
     assert!(
-        text.contains("TPM2_CreatePrimary: TPM_RC_BAD_AUTH (0x9a2)") && text.contains("empty"),
+        text.contains("TPM2_CreatePrimary: TPM_RC_BAD_AUTH (0x9a2)") && text.contains("owner_auth"),
         "{text}"
     );
 }

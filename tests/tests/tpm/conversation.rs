@@ -69,7 +69,7 @@ fn derive(backend: Backend, tcti: &str, known: Known) -> Result<Vec<Vec<u8>>, Tp
 }
 
 /// A command with the owner's empty password.
-fn owner(code: u32, handles: &[u32], parameters: &[u8]) -> Vec<u8> {
+pub(crate) fn owner(code: u32, handles: &[u32], parameters: &[u8]) -> Vec<u8> {
     let handles: Vec<u8> = handles
         .iter()
         .flat_map(|handle| handle.to_be_bytes())
@@ -119,13 +119,13 @@ fn made(tpm: &Swtpm, template: &[u8]) -> (Vec<u8>, Vec<u8>) {
     (response, public_area)
 }
 
-fn storage_key(tpm: &Swtpm, algorithm: StorageAlgorithm) -> Name {
+pub(crate) fn storage_key(tpm: &Swtpm, algorithm: StorageAlgorithm) -> Name {
     let (_, public_area) = made(tpm, &algorithm.template());
     StorageKey::of(&public_area).unwrap().name()
 }
 
 /// TPM2_EvictControl: has the TPM keep what it makes of a template.
-fn keep(tpm: &Swtpm, template: &[u8]) {
+pub(crate) fn keep(tpm: &Swtpm, template: &[u8]) {
     let response = send(tpm, &create_primary(template));
     let handles = [0x4000_0001, handle(&response)];
     let place = PERSISTENT_STORAGE_KEY.to_be_bytes();
@@ -148,7 +148,7 @@ fn root(tpm: &Swtpm) -> Name {
     oracle::root(&tpm.tcti()).parse().unwrap()
 }
 
-fn heard(recorded: &[u8], what: &[u8]) -> bool {
+pub(crate) fn heard(recorded: &[u8], what: &[u8]) -> bool {
     recorded.windows(what.len()).any(|window| window == what)
 }
 

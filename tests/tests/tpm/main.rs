@@ -8,3 +8,4 @@ mod device;
 mod diagnosis;
 mod faults;
 mod keys;
+mod owner_auth;

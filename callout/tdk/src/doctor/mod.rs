@@ -26,7 +26,7 @@ mod tpm;
 
 pub(crate) use kernel::lacks_private_key_parser;
 use report::{Check, Report};
-use tpm::Known;
+use tpm::{Known, Password};
 
 /// Looks at everything that has to be true for requests to work and keys to be stable
 ///
@@ -108,7 +108,8 @@ fn examine_tpm(
     }
     let patience = config.map(Config::patience).unwrap_or_default();
     let known = Known::new(config, place.tcti.is_some());
-    Ok(tpm::examine(report, &tcti, &patience, &known))
+    let password = Password::new(place, config);
+    Ok(tpm::examine(report, &tcti, &patience, &known, &password))
 }
 
 fn is_root() -> bool {

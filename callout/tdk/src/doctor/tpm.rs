@@ -5,12 +5,16 @@
 //! about itself; for one derivation, but of a digest that is nobody's; and for
 //! another one, which has to come to the same.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tpm_derived_keys::config::{Config, ConfigError};
 use tpm_derived_keys::tpm::{
-    Bus, Direct, Name, Patience, Probe, Properties, RootKey, Tcti, TpmError, Trust,
+    Bus, Direct, Name, OwnerAuth, Patience, Probe, Properties, RootKey, Tcti, TpmError, Trust,
 };
+
+use crate::Place;
+use crate::error::Error;
 
 use super::is_root;
 use super::report::{Check, Finding, Report, Status};
@@ -48,6 +52,7 @@ pub(super) fn examine(
     tcti: &Tcti,
     patience: &Patience,
     trust: &Known,
+    password: &Password,
 ) -> Option<TpmError> {
     let patience = Patience {
         turn: TURN.min(patience.turn),
@@ -58,9 +63,9 @@ pub(super) fn examine(
         root: None,
         ..trust.trust()
     };
-    let open = || Direct::open(tcti, &patience, &anybody);
-
-    let about_itself = open().and_then(|mut tpm| Ok((tpm.properties()?, tpm.root_keys_left()?)));
+    let about_itself = Direct::open(tcti, &patience, &anybody);
+    let about_itself =
+        about_itself.and_then(|mut tpm| Ok((tpm.properties()?, tpm.root_keys_left()?)));
     let (properties, left) = match about_itself {
         Ok(answers) => answers,
         Err(error) => {
@@ -69,25 +74,40 @@ pub(super) fn examine(
             return Some(error);
         }
     };
-    let hierarchy = hierarchy(&properties);
-    let owner_auth = owner_auth(&properties);
-    let closed = [&hierarchy, &owner_auth]
-        .into_iter()
-        .find(|finding| finding.status == Status::Wrong)
-        .map(|finding| finding.check);
     report.add(answer(&properties));
+    let hierarchy = hierarchy(&properties);
+    let is_off = hierarchy.status == Status::Wrong;
     report.add(hierarchy);
+
+    let anybody = Trust {
+        owner_auth: password.known(),
+        ..anybody
+    };
+    let open = || Direct::open(tcti, &patience, &anybody);
+    let mut owner_auth = password.judge(&properties);
+    // What is known of the password is tried once.
+    let trial = (!is_off && owner_auth.status == Status::Ok).then(|| {
+        open()
+            .and_then(|mut tpm| derive(&mut tpm))
+            .and_then(|first| open().and_then(|mut tpm| Ok((first, try_again(&mut tpm)?))))
+    });
+    if let Some(Err(error @ TpmError::OwnerAuth { .. })) = &trial {
+        owner_auth = failed(Check::OwnerAuth, error);
+    }
+    let is_refused = owner_auth.status != Status::Ok;
     report.add(owner_auth);
     report.add(lockout(&properties));
     report.add(leftovers(&left));
-    if let Some(closed) = closed {
-        report.depend(&TRIAL, closed);
+    let Some(trial) = trial.filter(|_| !is_refused) else {
+        let on = if is_off {
+            Check::Hierarchy
+        } else {
+            Check::OwnerAuth
+        };
+        report.depend(&TRIAL, on);
         return None;
-    }
+    };
 
-    let trial = open()
-        .and_then(|mut tpm| derive(&mut tpm))
-        .and_then(|first| open().and_then(|mut tpm| Ok((first, try_again(&mut tpm)?))));
     match trial {
         Ok((first, second)) => {
             report.add(conversation(&anybody));
@@ -116,6 +136,65 @@ pub(super) fn examine(
     }
 }
 
+/// What is known of the owner's password.
+pub(super) enum Password {
+    /// None is needed.
+    None,
+    Known(Arc<OwnerAuth>),
+    /// It can't be read.
+    Faulty(Error),
+}
+
+impl Password {
+    /// What the callout knows; what `tdk` would, of another TPM.
+    pub(super) fn new(place: &Place, config: Option<&Config>) -> Self {
+        let found = match config {
+            Some(config) if place.tcti.is_none() => config.owner_auth().map_err(Error::from),
+            _ => place.owner_auth(),
+        };
+        match found {
+            Ok(None) => Self::None,
+            Ok(Some(auth)) => Self::Known(Arc::new(auth)),
+            Err(error) => Self::Faulty(error),
+        }
+    }
+
+    fn known(&self) -> Option<Arc<OwnerAuth>> {
+        match self {
+            Self::Known(auth) => Some(Arc::clone(auth)),
+            Self::None | Self::Faulty(_) => None,
+        }
+    }
+
+    fn judge(&self, properties: &Properties) -> Finding {
+        let check = Check::OwnerAuth;
+        match (self, properties.owner_auth_set) {
+            (Self::None, false) => check.ok("the owner hierarchy has no password"),
+            (Self::None, true) => check.wrong(
+                "the owner hierarchy has a password, and the callout does not know it",
+                "put it into a file that only root can read, and owner_auth = \"/FILE\" into the \
+                 configuration: docs/owner-auth.md",
+            ),
+            (Self::Known(auth), true) => check.ok(format!(
+                "the owner hierarchy has a password, which is in {auth}"
+            )),
+            (Self::Known(auth), false) => check.wrong(
+                format!("the owner hierarchy has no password, but {auth} has one for it"),
+                "leave owner_auth out of the configuration",
+            ),
+            (Self::Faulty(Error::Config(error)), _)
+                if error.is_permission_denied() && !is_root() =>
+            {
+                check.not_checked(error.to_string(), "run it as root")
+            }
+            (Self::Faulty(Error::Config(error)), _) => check.wrong(error.to_string(), error.hint()),
+            (Self::Faulty(error), _) => {
+                check.wrong(error.to_string(), "docs/owner-auth.md says what is needed")
+            }
+        }
+    }
+}
+
 /// What is known of the TPM.
 pub(super) enum Known {
     /// What the configuration and `tdk enroll` say of it.
@@ -134,7 +213,7 @@ impl Known {
         if is_another {
             return Self::Another(config.bus());
         }
-        match config.trust() {
+        match config.known() {
             Ok(trust) => Self::Configured(trust),
             Err(error) => Self::Faulty(config.bus(), error),
         }
@@ -142,7 +221,7 @@ impl Known {
 
     fn trust(&self) -> Trust {
         match self {
-            Self::Configured(trust) => *trust,
+            Self::Configured(trust) => trust.clone(),
             Self::Faulty(bus, _) | Self::Another(bus) => Trust {
                 bus: *bus,
                 ..Trust::default()
@@ -227,16 +306,6 @@ fn hierarchy(properties: &Properties) -> Finding {
     Check::Hierarchy.wrong(
         "the owner hierarchy is off",
         "switch the TPM's owner (storage) hierarchy on in the firmware setup, or restart",
-    )
-}
-
-fn owner_auth(properties: &Properties) -> Finding {
-    if !properties.owner_auth_set {
-        return Check::OwnerAuth.ok("the owner hierarchy has no password");
-    }
-    Check::OwnerAuth.wrong(
-        "the owner hierarchy has a password, and derived keys need it to have none",
-        "tpm2_changeauth -c owner -p OLDPASSWORD makes it empty",
     )
 }
 

@@ -22,7 +22,7 @@ use super::protected::{Nonce, Protected};
 use crate::identity::IdentityDigest;
 use crate::tpm::connection::{Created, Object, Unfit};
 use crate::tpm::root::{SHA256_SCHEME, template};
-use crate::tpm::{LoadedRoot, StorageAlgorithm};
+use crate::tpm::{Hierarchy, LoadedRoot, StorageAlgorithm};
 
 /// Handles of transient objects begin here (Part 2, section 7.2).
 const TRANSIENT_FIRST: u32 = 0x8000_0000;
@@ -67,6 +67,7 @@ impl Marshalled {
         command: &impl TpmFrame,
         session: &mut Protected,
         names: &[u8],
+        auth: &[u8],
         attributes: u8,
     ) -> TpmResult<Self> {
         let code = command.cc().value();
@@ -75,7 +76,7 @@ impl Marshalled {
         command.marshal_parameters(&mut writer)?;
         let length = writer.len();
         let parameters = &mut parameters[..length];
-        let area = session.authorize(code, names, parameters, attributes);
+        let area = session.authorize(code, names, auth, parameters, attributes);
 
         let mut buffer = [0; LONGEST];
         let mut writer = TpmWriter::new(&mut buffer);
@@ -99,6 +100,8 @@ pub(super) struct Authorized<C> {
     command: C,
     /// Of its one handle.
     name: Vec<u8>,
+    /// Whether that is the owner hierarchy, which may have an authorisation value.
+    is_owners: bool,
 }
 
 impl<C: TpmFrame> Authorized<C> {
@@ -111,45 +114,60 @@ impl<C: TpmFrame> Authorized<C> {
         Marshalled::new(&self.command, true)
     }
 
-    /// By a session.
-    pub(super) fn by(&self, session: &mut Protected, attributes: u8) -> TpmResult<Marshalled> {
-        Marshalled::protected(&self.command, session, &self.name, attributes)
+    /// By a session. The owner hierarchy has that authorisation value.
+    pub(super) fn by(
+        &self,
+        session: &mut Protected,
+        owner_auth: &[u8],
+        attributes: u8,
+    ) -> TpmResult<Marshalled> {
+        let auth = if self.is_owners { owner_auth } else { &[] };
+        Marshalled::protected(&self.command, session, &self.name, auth, attributes)
     }
 }
 
-fn primary(template: TpmtPublic) -> Authorized<TpmCreatePrimaryCommand> {
-    let owner = TpmRh::Owner.value();
+fn primary(hierarchy: Hierarchy, template: TpmtPublic) -> Authorized<TpmCreatePrimaryCommand> {
+    let handle = match hierarchy {
+        Hierarchy::Owner => TpmRh::Owner.value(),
+        Hierarchy::Null => TpmRh::Null.value(),
+    };
     Authorized {
         command: TpmCreatePrimaryCommand {
-            handles: [TpmHandle::from(owner)],
+            handles: [TpmHandle::from(handle)],
             in_sensitive: Tpm2bSensitiveCreate::default(),
             in_public: Tpm2bPublic { inner: template },
             outside_info: Tpm2bData::default(),
             creation_pcr: TpmlPcrSelection::default(),
         },
         // A hierarchy's Name is its handle.
-        name: owner.to_be_bytes().to_vec(),
+        name: handle.to_be_bytes().to_vec(),
+        is_owners: hierarchy == Hierarchy::Owner,
     }
 }
 
 pub(super) fn create_primary() -> TpmResult<Authorized<TpmCreatePrimaryCommand>> {
-    Ok(primary(template()?))
+    Ok(primary(Hierarchy::Owner, template()?))
 }
 
-pub(super) fn create_storage_key(algorithm: StorageAlgorithm) -> TpmResult<Marshalled> {
+pub(super) fn create_storage_key(
+    hierarchy: Hierarchy,
+    algorithm: StorageAlgorithm,
+) -> TpmResult<Authorized<TpmCreatePrimaryCommand>> {
     let template = algorithm.template();
     let (template, _) = TpmtPublic::unmarshal(&template)?;
-    primary(template).by_password()
+    Ok(primary(hierarchy, template))
 }
 
-/// TPM2_StartAuthSession: HMAC, AES-128-CFB, SHA-256, bound to nothing.
+/// TPM2_StartAuthSession: HMAC, AES-128-CFB, SHA-256, bound to nothing, salted to that
+/// key if there is one.
 pub(super) fn start_auth_session(
-    key: u32,
+    key: Option<u32>,
     nonce: &Nonce,
     encrypted_salt: &[u8],
 ) -> TpmResult<Marshalled> {
+    let nothing = TpmRh::Null.value();
     let command = TpmStartAuthSessionCommand {
-        handles: [TpmHandle::from(key), TpmHandle::from(TpmRh::Null.value())],
+        handles: [key.unwrap_or(nothing), nothing].map(TpmHandle::from),
         nonce_caller: Tpm2bNonce::try_from(&nonce[..])?,
         encrypted_salt: Tpm2bEncryptedSecret::try_from(encrypted_salt)?,
         session_type: TpmSe::Hmac,
@@ -174,6 +192,7 @@ pub(super) fn hmac(
             hash_alg: TpmAlgId::Sha256,
         },
         name: root.name.as_bytes().to_vec(),
+        is_owners: false,
     })
 }
 
@@ -185,6 +204,7 @@ pub(super) fn hmac_start(root: &LoadedRoot) -> Authorized<TpmHmacStartCommand> {
             hash_alg: TpmAlgId::Sha256,
         },
         name: root.name.as_bytes().to_vec(),
+        is_owners: false,
     }
 }
 
@@ -200,6 +220,7 @@ pub(super) fn sequence_complete(
         },
         // A sequence has none.
         name: Vec::new(),
+        is_owners: false,
     })
 }
 

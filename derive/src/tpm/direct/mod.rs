@@ -2,7 +2,9 @@
 //! TPM commands over a file descriptor: the kernel's devices and software TPMs,
 //! without any shared library.
 
+use std::fmt;
 use std::io;
+use std::sync::Arc;
 use std::time::Instant;
 
 use tpm2_protocol::TpmResult;
@@ -10,7 +12,9 @@ use tpm2_protocol::frame::TpmFrame;
 use zeroize::{Zeroize, Zeroizing};
 
 use super::connection::{Connection, Created, Failed, Object, Unfit};
-use super::{LoadedRoot, ResponseCode, Session, StorageAlgorithm, StorageKey, Tcti};
+use super::{
+    Hierarchy, LoadedRoot, OwnerAuth, ResponseCode, Session, StorageAlgorithm, StorageKey, Tcti,
+};
 use crate::derivation::IdentityKey;
 use crate::identity::IdentityDigest;
 
@@ -31,11 +35,17 @@ pub type Direct = Session<Wire>;
 const HEADER: usize = 10;
 
 /// A connection of [`Direct`].
-#[derive(Debug)]
 pub struct Wire {
     link: Link,
     response: Box<Zeroizing<[u8; MOST]>>,
     protected: Option<Protected>,
+    owner_auth: Option<Arc<OwnerAuth>>,
+}
+
+impl fmt::Debug for Wire {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Wire({:?})", self.link)
+    }
 }
 
 impl Wire {
@@ -78,7 +88,11 @@ impl Wire {
         let Some(session) = &mut self.protected else {
             return self.ask(command.by_password(), until, take);
         };
-        let bytes = command.by(session, attributes);
+        let owner_auth = self
+            .owner_auth
+            .as_ref()
+            .map_or(&[][..], |auth| auth.value());
+        let bytes = command.by(session, owner_auth, attributes);
         let length = self.exchange(bytes, until)?;
         let session = self.protected.as_mut().expect("as before");
         let body = self.response.get_mut(HEADER + 4 * handles..length);
@@ -105,11 +119,12 @@ impl Wire {
 impl Connection for Wire {
     type Place = Tcti;
 
-    fn open(place: &Tcti, until: Instant) -> io::Result<Self> {
+    fn open(place: &Tcti, owner_auth: Option<&Arc<OwnerAuth>>, until: Instant) -> io::Result<Self> {
         Ok(Self {
             link: Link::open(place, until)?,
             response: Box::new(Zeroizing::new([0; MOST])),
             protected: None,
+            owner_auth: owner_auth.cloned(),
         })
     }
 
@@ -119,20 +134,37 @@ impl Connection for Wire {
 
     fn create_storage_key(
         &mut self,
+        hierarchy: Hierarchy,
         algorithm: StorageAlgorithm,
         until: Instant,
     ) -> Result<Object, Failed> {
-        let command = commands::create_storage_key(algorithm);
-        self.ask(command, until, commands::object)
+        let command = commands::create_storage_key(hierarchy, algorithm);
+        match self.ask_authorized(command, 0, 1, until, commands::object) {
+            // Something has been loaded, and has to go.
+            Err(Failed::Forged) => Ok(Object {
+                object: commands::handle(&**self.response).map_err(Failed::Malformed)?,
+                public_area: Vec::new(),
+            }),
+            other => other,
+        }
     }
 
-    fn protect(&mut self, object: u32, key: &StorageKey, until: Instant) -> Result<u32, Failed> {
-        let salt = Salt::for_key(key)
-            .ok_or_else(|| Failed::Malformed("nothing can be encrypted to its key".into()))?;
+    fn start_session(
+        &mut self,
+        salted_to: Option<(u32, &StorageKey)>,
+        until: Instant,
+    ) -> Result<u32, Failed> {
+        let unfit = || Failed::Malformed("nothing can be encrypted to its key".into());
+        let salt = salted_to
+            .map(|(_, key)| Salt::for_key(key).ok_or_else(unfit))
+            .transpose()?;
         let nonce_caller = nonce();
-        let command = commands::start_auth_session(object, &nonce_caller, &salt.encrypted);
+        let encrypted = salt.as_ref().map_or(&[][..], |salt| &salt.encrypted);
+        let object = salted_to.map(|(object, _)| object);
+        let command = commands::start_auth_session(object, &nonce_caller, encrypted);
         let (session, nonce_tpm) = self.ask(command, until, commands::started)?;
-        self.protected = Some(Protected::new(session, &salt, &nonce_tpm, nonce_caller));
+        let protected = Protected::new(session, salt.as_ref(), &nonce_tpm, nonce_caller);
+        self.protected = Some(protected);
         Ok(session)
     }
 

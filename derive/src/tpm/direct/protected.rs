@@ -5,10 +5,11 @@
 //!
 //! The session's key comes from a salt that only the TPM with the storage key can
 //! decrypt. From it every command and every answer has an HMAC, and the first
-//! parameter of each is encrypted where that is asked for.
+//! parameter of each is encrypted where that is asked for. A session without salt has
+//! an empty key: it is for showing that one knows an authorisation value.
 //!
-//! One session at a time, which is also what the command is authorised by, with
-//! an empty authorisation value, and SHA-256 throughout.
+//! One session at a time, which is also what the command is authorised by, and
+//! SHA-256 throughout.
 
 use aes::Aes128;
 use aes::cipher::{AsyncStreamCipher, KeyIvInit};
@@ -86,9 +87,12 @@ impl Salt {
 /// A session that the TPM has started.
 pub(super) struct Protected {
     handle: u32,
-    key: Secret,
+    /// `None` without salt.
+    key: Option<Secret>,
     nonce_tpm: Vec<u8>,
-    /// Of the command that waits for its answer.
+    /// Of the command that waits for its answer: what its HMAC is keyed by, its
+    /// nonce, its attributes.
+    value: Zeroizing<Vec<u8>>,
     nonce_caller: Nonce,
     attributes: u8,
 }
@@ -100,11 +104,17 @@ impl std::fmt::Debug for Protected {
 }
 
 impl Protected {
-    pub(super) fn new(handle: u32, salt: &Salt, nonce_tpm: &[u8], nonce_caller: Nonce) -> Self {
+    pub(super) fn new(
+        handle: u32,
+        salt: Option<&Salt>,
+        nonce_tpm: &[u8],
+        nonce_caller: Nonce,
+    ) -> Self {
         Self {
             handle,
-            key: kdfa(&*salt.salt, "ATH", nonce_tpm, &nonce_caller),
+            key: salt.map(|salt| kdfa(&*salt.salt, "ATH", nonce_tpm, &nonce_caller)),
             nonce_tpm: nonce_tpm.to_vec(),
+            value: Zeroizing::default(),
             nonce_caller,
             attributes: 0,
         }
@@ -114,17 +124,34 @@ impl Protected {
         self.handle
     }
 
-    /// The authorisation area of a command, whose parameters are encrypted on the
-    /// way if `attributes` say so. The session goes on after it.
+    /// The authorisation area of a command on something with that authorisation
+    /// value, whose parameters are encrypted on the way if `attributes` say so. The
+    /// session goes on after it.
     pub(super) fn authorize(
         &mut self,
         code: u32,
         names: &[u8],
+        auth: &[u8],
+        parameters: &mut [u8],
+        attributes: u8,
+    ) -> Vec<u8> {
+        self.authorize_with(nonce(), code, names, auth, parameters, attributes)
+    }
+
+    fn authorize_with(
+        &mut self,
+        nonce: Nonce,
+        code: u32,
+        names: &[u8],
+        auth: &[u8],
         parameters: &mut [u8],
         attributes: u8,
     ) -> Vec<u8> {
         self.attributes = attributes | CONTINUE_SESSION;
-        self.nonce_caller = nonce();
+        self.nonce_caller = nonce;
+        let key = self.key.as_ref().map_or(&[][..], |key| &key[..]);
+        // In one piece from the start: what grows is moved, and leaves copies.
+        self.value = Zeroizing::new([key, auth].concat());
         if self.attributes & DECRYPT != 0
             && let Some(first) = first_parameter(parameters)
         {
@@ -182,9 +209,9 @@ impl Protected {
         Ok(())
     }
 
-    /// Part 1, section 19.6.5, with an empty authorisation value.
+    /// Part 1, section 19.6.5.
     fn mac(&self, parameters: &[u8], newer: &[u8], older: &[u8]) -> Hmac<Sha256> {
-        keyed(&*self.key)
+        keyed(&self.value)
             .chain_update(parameters)
             .chain_update(newer)
             .chain_update(older)
@@ -192,7 +219,7 @@ impl Protected {
     }
 
     fn cipher(&self, newer: &[u8], older: &[u8]) -> Cipher {
-        Cipher(kdfa(&*self.key, "CFB", newer, older))
+        Cipher(kdfa(&self.value, "CFB", newer, older))
     }
 }
 
@@ -261,18 +288,62 @@ fn sized(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
 mod tests {
     use super::*;
 
-    /// As computed by `tests/oracle`.
+    /// What `tests/oracle/session.py` has computed.
+    fn vector(name: &str) -> Vec<u8> {
+        let lines = include_str!("session_vectors.txt").lines();
+        let mut numbers = lines.filter_map(|line| line.split_once(" = "));
+        let (_, digits) = numbers.find(|(key, _)| *key == name).unwrap();
+        hex::decode(digits).unwrap()
+    }
+
+    fn number(name: &str) -> [u8; 32] {
+        vector(name).try_into().unwrap()
+    }
+
     #[test]
-    fn key_derivation() {
-        let (one, two, three) = ([1; 32], [2; 32], [3; 32]);
-        assert_eq!(
-            hex::encode(*kdfa(&one, "ATH", &two, &three)),
-            "d61e4115d0e81cb1945ebb5d9b419bee7a4ee232e491f18649e90032a4af1aaa"
+    fn a_session_as_the_oracle_has_it() {
+        let (u, v) = (vector("party_u"), vector("party_v"));
+        let salt = Salt {
+            salt: kdfe(&vector("shared"), "SECRET", &u, &v),
+            encrypted: Vec::new(),
+        };
+        assert_eq!(*salt.salt, number("salt"));
+        let (nonce_tpm, nonce_caller) = (vector("nonce_started"), number("nonce_starting"));
+        let mut session = Protected::new(7, Some(&salt), &nonce_tpm, nonce_caller);
+        assert_eq!(**session.key.as_ref().unwrap(), number("key"));
+
+        let mut parameters = vector("command");
+        let (names, auth) = (vector("names"), vector("auth"));
+        let area = session.authorize_with(
+            number("nonce_caller"),
+            0x155,
+            &names,
+            &auth,
+            &mut parameters,
+            DECRYPT | ENCRYPT,
         );
-        assert_eq!(
-            hex::encode(*kdfe(&one, "SECRET", &two, &three)),
-            "e1619cfe448bd19480b151fd69fd170a7d15fc3627e3bafe0a01c25783fca2fc"
-        );
+        assert_eq!(parameters, vector("command_sent"));
+        let expected = [
+            &[0, 0, 0, 7, 0, 32][..],
+            &vector("nonce_caller"),
+            &[0x61, 0, 32],
+            &vector("command_hmac"),
+        ];
+        assert_eq!(area, expected.concat());
+
+        let sent = vector("response_sent");
+        let size = u32::try_from(sent.len()).unwrap().to_be_bytes();
+        let mut body = [
+            &size[..],
+            &sent,
+            &[0, 32],
+            &vector("nonce_tpm"),
+            &[0x61, 0, 32],
+            &vector("response_hmac"),
+        ]
+        .concat();
+        session.check(0x155, &mut body).unwrap();
+        assert_eq!(body[4..4 + sent.len()], vector("response"));
     }
 
     fn session() -> Protected {
@@ -280,7 +351,7 @@ mod tests {
             salt: Secret::new([1; 32]),
             encrypted: Vec::new(),
         };
-        Protected::new(0x0200_0000, &salt, &[2; 32], [3; 32])
+        Protected::new(0x0200_0000, Some(&salt), &[2; 32], [3; 32])
     }
 
     /// What a TPM with the same key answers, by the same formulas.
@@ -316,7 +387,7 @@ mod tests {
         let mut seen = Vec::new();
         for _ in 0..2 {
             let mut parameters = [&[0, 32][..], &[7; 32], &[0, 0x0B]].concat();
-            session.authorize(0x155, &[9; 34], &mut parameters, DECRYPT | ENCRYPT);
+            session.authorize(0x155, &[9; 34], &[], &mut parameters, DECRYPT | ENCRYPT);
             assert_eq!(
                 (&parameters[..2], &parameters[34..]),
                 (&[0, 32][..], &[0, 0x0B][..])
@@ -330,7 +401,7 @@ mod tests {
     #[test]
     fn an_answer_that_was_changed_is_not_taken() {
         let mut session = session();
-        session.authorize(0x155, &[9; 34], &mut [], DECRYPT | ENCRYPT);
+        session.authorize(0x155, &[9; 34], &[], &mut [], DECRYPT | ENCRYPT);
         let honest = answer(&session, &[5; 32], [6; 32]);
         assert!(!honest.windows(4).any(|window| window == [5; 4]));
         for place in 0..honest.len() {
@@ -349,7 +420,7 @@ mod tests {
         session.check(0x155, &mut taken).unwrap();
         assert_eq!(taken[6..38], [5; 32]);
         // Nor is it taken again.
-        session.authorize(0x155, &[9; 34], &mut [], DECRYPT | ENCRYPT);
+        session.authorize(0x155, &[9; 34], &[], &mut [], DECRYPT | ENCRYPT);
         let replayed = session.check(0x155, &mut honest.clone());
         assert_eq!(replayed, Err(Fault::Forged));
     }
@@ -357,10 +428,11 @@ mod tests {
     #[test]
     fn another_salt_is_another_session() {
         let mut session = session();
-        session.authorize(0x155, &[9; 34], &mut [], ENCRYPT);
+        session.authorize(0x155, &[9; 34], &[], &mut [], ENCRYPT);
         let answer = answer(&session, &[5; 32], [6; 32]);
         let mut others = Protected {
-            key: Secret::new([8; 32]),
+            key: None,
+            value: Zeroizing::new(vec![8; 32]),
             nonce_tpm: session.nonce_tpm.clone(),
             nonce_caller: session.nonce_caller,
             ..session
