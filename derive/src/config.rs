@@ -91,6 +91,12 @@ impl Config {
         }
     }
 
+    /// A configuration with this text.
+    #[cfg(feature = "fuzzing")]
+    pub(crate) fn of_text(text: &str, path: &Path) -> Result<Self, ConfigError> {
+        Self::parse(text).map_err(|fault| ConfigError::new(path, fault))
+    }
+
     fn parse(text: &str) -> Result<Self, Fault> {
         toml::from_str(text).map_err(|error| {
             let before = &text[..error.span().map_or(0, |span| span.start)];

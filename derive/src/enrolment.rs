@@ -61,11 +61,11 @@ impl Names {
         format!("{}\n", words.join(" "))
     }
 
-    fn of_json(text: &str) -> Result<Self, String> {
+    pub(crate) fn of_json(text: &str) -> Result<Self, String> {
         serde_json::from_str(text).map_err(|error| error.to_string())
     }
 
-    fn of_words(text: &str) -> Result<Self, String> {
+    pub(crate) fn of_words(text: &str) -> Result<Self, String> {
         let mut names = Self::default();
         for word in text.split_ascii_whitespace() {
             for (key, slot) in [(ROOT, &mut names.root), (SRK, &mut names.srk)] {

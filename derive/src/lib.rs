@@ -6,6 +6,9 @@ pub mod config;
 mod derivation;
 pub mod det_keygen;
 pub mod enrolment;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 mod harden;
 pub mod identity;
 mod key_info;

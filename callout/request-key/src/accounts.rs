@@ -28,7 +28,7 @@ fn names(file: &str, kind: &str, ids: &[u32]) -> Found {
 }
 
 /// Both files have the name first and the number third.
-fn names_in(lines: &[u8], file: &str, kind: &str, ids: &[u32]) -> Found {
+pub(crate) fn names_in(lines: &[u8], file: &str, kind: &str, ids: &[u32]) -> Found {
     let mut found = Found::default();
     let mut named = vec![false; ids.len()];
     for line in lines.split(|byte| *byte == b'\n') {

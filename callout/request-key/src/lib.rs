@@ -11,6 +11,9 @@ mod accounts;
 mod asker;
 mod cgroup;
 mod failure;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 mod invocation;
 mod keyring;
 mod log;

@@ -38,7 +38,7 @@ pub(crate) fn owners(path: &[u8]) -> Found {
 }
 
 /// A file that packages have under one name and that is under another.
-struct Diversion {
+pub(crate) struct Diversion {
     from: Vec<u8>,
     to: Vec<u8>,
     /// Whose own file is at the first name; `:` if nobody's.
@@ -83,7 +83,7 @@ fn owners_in(database: &Path, names: &[Vec<u8>]) -> io::Result<Vec<Vec<u8>>> {
 }
 
 /// Three lines each.
-fn diversions(text: &[u8]) -> Vec<Diversion> {
+pub(crate) fn diversions(text: &[u8]) -> Vec<Diversion> {
     let lines: Vec<_> = text.split(|byte| *byte == b'\n').collect();
     let diversion = |lines: &[&[u8]]| Diversion {
         from: lines[0].to_vec(),

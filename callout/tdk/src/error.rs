@@ -30,6 +30,7 @@ pub(crate) enum Error {
     Tpm(TpmError),
     DetKeygen(DetKeygenError),
     SshKey(ssh_key::Error),
+    Log(String),
     Input(io::Error),
     Output(io::Error),
     Asking(tdk_client::Error),
@@ -58,6 +59,7 @@ impl Error {
             | Self::Policy(_)
             | Self::Asker(_)
             | Self::Tpm(_)
+            | Self::Log(_)
             | Self::Input(_)
             | Self::Output(_)
             | Self::Asking(_)
@@ -74,7 +76,7 @@ impl Error {
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Usage(what) | Self::Enrolled(what) => f.write_str(what),
+            Self::Usage(what) | Self::Enrolled(what) | Self::Log(what) => f.write_str(what),
             Self::Enrolment(path, error) => {
                 write!(f, "can't write {}: {error}", path.display())
             }

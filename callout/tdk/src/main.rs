@@ -22,6 +22,7 @@ mod enroll;
 mod error;
 mod format;
 mod key_pair;
+mod log;
 mod place;
 mod policy;
 mod request;
@@ -52,6 +53,7 @@ enum Command {
     DetKeygen(det_keygen::DetKeygen),
     Doctor(doctor::Doctor),
     Enroll(enroll::Enroll),
+    Log(log::Log),
     Policy(policy::PolicyCommand),
     Request(request::Request),
     Root(root::Root),
@@ -75,6 +77,7 @@ fn run() -> ExitCode {
         Command::DetKeygen(det_keygen) => det_keygen.run(&tdk.place).map(done),
         Command::Doctor(doctor) => doctor.run(&tdk.place),
         Command::Enroll(enroll) => enroll.run(&tdk.place).map(done),
+        Command::Log(log) => log.run(&tdk.place).map(done),
         Command::Policy(policy) => policy.run(&tdk.place),
         Command::Request(request) => request.run(&tdk.place).map(done),
         Command::Root(root) => root.run(&tdk.place).map(done),

@@ -8,7 +8,7 @@ use std::fmt;
 
 /// A pattern that bytes match as a whole, or don't.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Glob {
+pub struct Glob {
     /// As it was written.
     text: Box<str>,
     /// So many bytes of it, from the first, stand for themselves.
@@ -31,13 +31,19 @@ type NoSlash = bool;
 impl Glob {
     /// A pattern in which `*` and `?` stand for every byte.
     ///
-    /// The error says what is wrong with it.
-    pub(super) fn new(text: &str) -> Result<Self, &'static str> {
+    /// # Errors
+    ///
+    /// What is wrong with it.
+    pub fn new(text: &str) -> Result<Self, &'static str> {
         Self::parse(text, false)
     }
 
     /// A pattern of paths.
-    pub(super) fn of_paths(text: &str) -> Result<Self, &'static str> {
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with it.
+    pub fn of_paths(text: &str) -> Result<Self, &'static str> {
         Self::parse(text, true)
     }
 
@@ -85,7 +91,7 @@ impl Glob {
 
     /// Whether the bytes match. The time is at most their number times the
     /// pattern's, whatever they are: they may be an asker's.
-    pub(super) fn matches(&self, bytes: &[u8]) -> bool {
+    pub fn matches(&self, bytes: &[u8]) -> bool {
         let plain = &self.text.as_bytes()[..self.plain];
         let Some(bytes) = bytes.strip_prefix(plain) else {
             return false;

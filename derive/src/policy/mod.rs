@@ -10,6 +10,8 @@
 mod doubt;
 mod explain;
 mod facts;
+#[cfg(feature = "fuzzing")]
+pub(crate) mod fuzzing;
 mod glob;
 mod load;
 mod parse;
@@ -25,6 +27,7 @@ use std::path::PathBuf;
 pub use doubt::{Doubt, Doubts, Tolerance};
 pub use explain::Explained;
 pub use facts::{Facts, Field, Found, Nothing, Source, to_hex};
+pub use glob::Glob;
 pub use load::PolicyError;
 use rule::{About, Condition, Rule};
 pub use rule::{Action, Grant};

@@ -30,6 +30,8 @@ mod turn;
 pub use code::ResponseCode;
 pub use connection::{Connection, Created, Failed, Object, Place};
 pub use diagnosis::Probe;
+#[cfg(feature = "fuzzing")]
+pub(crate) use direct::fuzzing;
 pub use direct::{Direct, Properties, Wire};
 pub use error::{Cause, Command, TpmError};
 pub use fake::Fake;

@@ -64,7 +64,7 @@ impl Checked {
     }
 }
 
-fn gids(status: &str) -> Option<Vec<u32>> {
+pub(super) fn gids(status: &str) -> Option<Vec<u32>> {
     let supplementary = status
         .lines()
         .find_map(|line| line.strip_prefix("Groups:"))?;
@@ -78,7 +78,7 @@ fn gids(status: &str) -> Option<Vec<u32>> {
 /// The systemd unit that a cgroup is, or is in, by `/proc/<thread>/cgroup`: what
 /// stands below the slices. What a user's own manager has below its unit is that
 /// user's to name.
-fn unit(cgroup: &str) -> Found {
+pub(super) fn unit(cgroup: &str) -> Found {
     let Some(path) = cgroup.lines().find_map(|line| line.strip_prefix("0::")) else {
         return Found::unknown("the kernel tells no cgroup of version 2");
     };

@@ -19,6 +19,8 @@ use crate::derivation::IdentityKey;
 use crate::identity::IdentityDigest;
 
 mod commands;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 mod link;
 mod properties;
 mod protected;

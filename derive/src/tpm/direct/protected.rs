@@ -284,6 +284,42 @@ fn sized(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
     rest.split_at_checked(u16::from_be_bytes(*size).into())
 }
 
+#[cfg(feature = "fuzzing")]
+impl Protected {
+    /// A session that waits for an answer.
+    pub(super) fn fixed(attributes: u8) -> Self {
+        Self {
+            handle: 0x0200_0000,
+            key: Secret::new([1; 32]),
+            nonce_tpm: vec![2; 32],
+            nonce_caller: [3; 32],
+            attributes: attributes | CONTINUE_SESSION,
+        }
+    }
+
+    /// An answer with these parameters, as the TPM would make it that has the key.
+    pub(super) fn sealed(&self, code: u32, parameters: &[u8]) -> Vec<u8> {
+        let nonce_tpm = [4; 32];
+        let response = Sha256::new()
+            .chain_update([0; 4])
+            .chain_update(code.to_be_bytes())
+            .chain_update(parameters)
+            .finalize();
+        let mac = self.mac(&response, &nonce_tpm, &self.nonce_caller);
+        let size = u32::try_from(parameters.len()).unwrap_or(u32::MAX);
+        [
+            &size.to_be_bytes()[..],
+            parameters,
+            &[0, 32],
+            &nonce_tpm,
+            &[self.attributes],
+            &[0, 32],
+            &mac.finalize().into_bytes(),
+        ]
+        .concat()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,0 +1,19 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! What `tests/fuzz` looks at in here.
+
+use super::facts::{gids, unit};
+use super::{cgroup, field, fsuid};
+
+/// A file of a thread's directory in `/proc`, by all that read such files.
+pub(crate) fn proc_files(data: &[u8]) {
+    let text = String::from_utf8_lossy(data);
+    if let Ok(uid) = fsuid(&text) {
+        assert!(text.contains(&uid.to_string()));
+    }
+    let _ = field(&text, "TracerPid:", 0);
+    let _ = gids(&text);
+    let _ = unit(&text);
+    if let Some(path) = cgroup::v2_path(data) {
+        assert!(!path.contains(&b'\n'));
+    }
+}
