@@ -7,7 +7,7 @@ DESTDIR ?=
 # Where rustup puts cargo, for a shell that does not know yet.
 export PATH := $(PATH):$(HOME)/.cargo/bin
 
-.PHONY: help build demo demo-host test bench ci deps deps-guest deny advisories install uninstall clean
+.PHONY: help build demo demo-host test bench fuzz ci deps deps-guest deny advisories install uninstall clean
 
 help: ## this
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile
@@ -28,6 +28,9 @@ test: deps ## everything that can be tested here
 
 bench: ## how long RSA keys take, beside other generators
 	scripts/bench.sh
+
+fuzz: deps ## anything at all, for whatever reads what others write; FUZZ_SECONDS=600 each
+	scripts/fuzz.sh
 
 ci: export CI = true
 ci: deps-guest ## everything, and nothing may be left out

@@ -30,12 +30,15 @@ stage() {
 }
 
 stage "format" cargo fmt --all --check
+stage "format of the fuzz targets" cargo fmt --manifest-path tests/fuzz/Cargo.toml --check
 stage "lints" cargo clippy --locked --workspace --all-targets --features tdk-tests/live,tdk-tests/guest -- -D warnings
+stage "lints of the fuzz targets" cargo clippy --locked --manifest-path tests/fuzz/Cargo.toml --bins -- -D warnings
 stage "documentation" env RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps
 stage "dependencies" scripts/deny.sh bans licenses sources
 stage "build" scripts/build.sh
 stage "test" scripts/test.sh
 stage "benchmark" scripts/bench.sh --test
+stage "fuzz" scripts/fuzz.sh --runs 20000
 stage "demo" make demo
 stage "demo on the live kernel" make demo-host
 

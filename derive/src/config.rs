@@ -104,7 +104,7 @@ impl Config {
             Fault::Malformed {
                 line: before.matches('\n').count() + 1,
                 column: before[line_start..].chars().count() + 1,
-                what: error.message().replace('\n', " "),
+                what: one_line(error.message()),
             }
         })
     }
@@ -348,6 +348,20 @@ impl fmt::Display for ConfigError {
 
 impl std::error::Error for ConfigError {}
 
+/// What a parser says, which may have words of its file in it: in one line, and
+/// nothing for a terminal to obey.
+pub(crate) fn one_line(text: &str) -> String {
+    let mut line = String::new();
+    for c in text.chars() {
+        match c {
+            '\n' => line.push(' '),
+            c if c.is_control() => line.extend(c.escape_default()),
+            c => line.push(c),
+        }
+    }
+    line
+}
+
 #[cfg(test)]
 mod tests {
     use std::fs::{self, Permissions};
@@ -444,13 +458,17 @@ mod tests {
                 "enrolment = \"root.json\"\n",
                 "FILE:1:13: a path from the root is needed",
             ),
+            (
+                "log_level = \"\\u001b[2J\\n\"\n",
+                "FILE:1:13: unknown variant `\\u{1b}[2J `",
+            ),
             ("tcti = \n", "FILE:1:8: "),
             ("[section]\n", "FILE:1:2: unknown field `section`"),
             (&"#".repeat(65537), "FILE: longer than 65536 bytes"),
         ] {
             let error = load(text).unwrap_err();
             assert!(error.starts_with(expected), "{text:?}: {error}");
-            assert!(!error.contains('\n'), "{error}");
+            assert!(!error.contains(char::is_control), "{error}");
         }
     }
 

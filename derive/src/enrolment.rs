@@ -12,7 +12,7 @@ use std::path::Path;
 
 use serde::de::{self, Deserialize, Deserializer};
 
-use crate::config::{self, ConfigError, Fault};
+use crate::config::{self, ConfigError, Fault, one_line};
 use crate::tpm::Name;
 
 /// Where the file is, unless the configuration names another.
@@ -62,7 +62,7 @@ impl Names {
     }
 
     pub(crate) fn of_json(text: &str) -> Result<Self, String> {
-        serde_json::from_str(text).map_err(|error| error.to_string())
+        serde_json::from_str(text).map_err(|error| one_line(&error.to_string()))
     }
 
     pub(crate) fn of_words(text: &str) -> Result<Self, String> {
@@ -150,6 +150,12 @@ mod tests {
             root: root.map(name),
             srk: srk.map(name),
         }
+    }
+
+    #[test]
+    fn what_is_wrong_is_told_in_one_line() {
+        let error = Names::of_json("{\"\\u001b[2J\\n\": 1}").unwrap_err();
+        assert!(error.starts_with("unknown field `\\u{1b}[2J `"), "{error}");
     }
 
     #[test]

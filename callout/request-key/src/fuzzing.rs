@@ -40,7 +40,7 @@ pub fn proc_keys(data: &[u8]) {
     let has = |what: &[u8]| lower.windows(what.len()).any(|bytes| bytes == what);
     let asker = asker_of(U, &[A], data);
     if asker != Asker::Nobody {
-        assert!(has(b"1207c26e") && has(b"1517d15") && has(b" .request_ "));
+        assert!(has(b"1207c26e") && has(b"1517d15") && has(b".request_"));
     }
     assert_eq!(asker_of(U, &[], data), Asker::Nobody);
     // The true line before it is either believed or disputed.

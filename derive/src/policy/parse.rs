@@ -13,6 +13,7 @@ use super::facts::Field;
 use super::glob::Glob;
 use super::plain::plain;
 use super::rule::{Action, Condition, Grant, Patterns, Rule};
+use crate::config::one_line;
 use crate::identity::Kind;
 use crate::request::{KeyType, What};
 
@@ -52,7 +53,7 @@ impl Fault {
         Self {
             line: newlines(before) + 1,
             column: before[line_start..].chars().count() + 1,
-            what: what.replace('\n', " "),
+            what: one_line(what),
         }
     }
 }

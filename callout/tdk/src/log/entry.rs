@@ -107,13 +107,12 @@ fn fields_of(mut line: &[u8]) -> Vec<(Field, Vec<u8>)> {
             continue;
         };
         let (name, rest) = (&line[..end], &line[end + 1..]);
-        let (value, rest) = match rest.strip_prefix(b"\"") {
-            Some(quoted) => unquoted(quoted),
-            None => {
-                let end = rest.iter().position(|byte| *byte == b' ');
-                let (value, rest) = rest.split_at(end.unwrap_or(rest.len()));
-                (value.to_vec(), rest)
-            }
+        let (value, rest) = if let Some(quoted) = rest.strip_prefix(b"\"") {
+            unquoted(quoted)
+        } else {
+            let end = rest.iter().position(|byte| *byte == b' ');
+            let (value, rest) = rest.split_at(end.unwrap_or(rest.len()));
+            (value.to_vec(), rest)
         };
         line = rest;
         let field = Field::ALL

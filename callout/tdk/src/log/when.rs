@@ -58,7 +58,7 @@ fn local(datetime: DateTime, zone: &TimeZone) -> Option<i64> {
 /// twelve months.
 pub(super) fn of_syslog(before: &[u8], now: &Zoned) -> Option<i64> {
     let text = std::str::from_utf8(before).ok()?;
-    if let Some(timestamp) = text.split(' ').next()?.parse::<Timestamp>().ok() {
+    if let Ok(timestamp) = text.split(' ').next()?.parse::<Timestamp>() {
         return Some(timestamp.as_microsecond());
     }
     let words: Vec<&str> = text.split_ascii_whitespace().take(3).collect();
