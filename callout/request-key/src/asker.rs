@@ -26,9 +26,6 @@ use crate::proc_keys;
 mod auxv;
 mod doubts;
 mod facts;
-mod auxv;
-mod doubts;
-mod facts;
 #[cfg(feature = "fuzzing")]
 pub(crate) mod fuzzing;
 mod mapped;

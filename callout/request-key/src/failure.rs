@@ -151,7 +151,7 @@ impl From<IdentityError> for Failure {
 impl From<Refusal> for Failure {
     fn from(refusal: Refusal) -> Self {
         let hint = refusal.hint();
-        let rule = Some(refusal.by().to_owned());
+        let rule = Some(refusal.by().to_owned()).filter(|rule| !rule.is_empty());
         Self {
             rule,
             ..Self::new(Errno::Refused, refusal, hint)

@@ -11,6 +11,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use tdk_tests::live::{Asker, File, Rule, errno};
+use tdk_tests::programs::run_tdk;
 use tdk_tests::{golden, not_run};
 
 /// Where the journal takes records as fields.
@@ -298,4 +299,65 @@ fn a_journal_that_hangs() {
     rule.assert_nothing_left();
     assert!(start.elapsed() < Duration::from_mins(1));
     drop(journal);
+}
+
+/// Where nobody listens, records go to the kernel's log; `tdk log` finds them there.
+#[test]
+fn read_back_from_the_kernels_log() {
+    let _alone = ALONE.lock().unwrap();
+    if Path::new(SOCKET).exists() || Path::new(JOURNAL).exists() {
+        return not_run("records in the kernel's log (there is a log daemon)");
+    }
+    let tpm = golden::tpm();
+    let rule = Rule::direct(&format!("tcti = \"{}\"\n", tpm.tcti()));
+    let asker = Asker {
+        uid: Some(1000),
+        ..Asker::default()
+    };
+    let hostile = "x\n\u{1b}[2J decision=granted";
+    asker.ask(rule.description("a"), "32 path").unwrap();
+    assert_eq!(
+        asker.ask(rule.description(hostile), "32 paht"),
+        errno("EINVAL")
+    );
+    assert_eq!(rule.ask("b", "32 paht"), errno("EINVAL"));
+    rule.assert_nothing_left();
+
+    let log = |options: &[&str]| {
+        let ours = rule.key_id("*");
+        let output = run_tdk(&[&["log", "--since=-1h", "--key-id", &ours], options].concat());
+        assert!(output.status.success(), "{output:?}");
+        let told = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(told, "tdk: this is from the kernel's log\n");
+        let text = String::from_utf8(output.stdout).unwrap();
+        text.lines().map(str::to_owned).collect::<Vec<_>>()
+    };
+    let all = log(&[]);
+    assert_eq!(all.len(), 3, "{all:#?}");
+    let granted = format!("uid 1000    user {}  \"32 path\"", rule.key_id("a"));
+    assert!(
+        all[0].contains("  granted  ") && all[0].contains(&granted),
+        "{all:#?}"
+    );
+    assert!(all[0].contains("/usr/bin/keyctl"), "{all:#?}");
+    let shown = format!("\"{}\"", rule.key_id("x\\n\\u{1b}[2J decision=granted"));
+    assert!(
+        all[1].contains("  refused  EINVAL") && all[1].contains(&shown),
+        "{all:#?}"
+    );
+    for (options, expected) in [
+        (&["--uid", "0"][..], &all[2..]),
+        (&["--user", "root"], &all[2..]),
+        (&["--decision", "granted"], &all[..1]),
+        (&["-n", "2"], &all[1..]),
+        (&["--exe", "/usr/bin/key*", "-n1"], &all[2..]),
+        (&["--exe", "/usr/*"], &[]),
+        (&["--until=-1h"], &[]),
+    ] {
+        assert_eq!(log(options), expected, "{options:?}");
+    }
+    let json: serde_json::Value = serde_json::from_str(&log(&["--json"])[1]).unwrap();
+    assert_eq!(json["id"], rule.key_id(hostile));
+    assert_eq!(json["uid"], 1000);
+    assert_eq!(json["decision"], "refused");
 }

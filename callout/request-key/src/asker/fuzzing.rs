@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! What `tests/fuzz` looks at in here.
 
+use super::auxv::Auxv;
 use super::facts::{gids, unit};
+use super::mapped::mapping;
+use super::mounts::not_roots_fuse;
 use super::{cgroup, field, fsuid};
 
 /// A file of a thread's directory in `/proc`, by all that read such files.
@@ -13,6 +16,11 @@ pub(crate) fn proc_files(data: &[u8]) {
     let _ = field(&text, "TracerPid:", 0);
     let _ = gids(&text);
     let _ = unit(&text);
+    for address in Auxv::parse(data).addresses() {
+        let _ = mapping(data, address);
+    }
+    let _ = mapping(data, 0x40_0fff);
+    let _ = not_roots_fuse(&text, (0, 41));
     if let Some(path) = cgroup::v2_path(data) {
         assert!(!path.contains(&b'\n'));
     }

@@ -50,7 +50,7 @@ impl Asker {
 
 /// A line of `/proc/<tid>/maps`.
 #[derive(Debug, PartialEq, Eq)]
-struct Mapping {
+pub(super) struct Mapping {
     start: u64,
     end: u64,
     device: (u32, u32),
@@ -78,7 +78,7 @@ impl Mapping {
 }
 
 /// The mapping that an address is in.
-fn mapping(maps: &[u8], address: u64) -> Option<Mapping> {
+pub(super) fn mapping(maps: &[u8], address: u64) -> Option<Mapping> {
     let mut mappings = maps.split(|byte| *byte == b'\n').filter_map(Mapping::parse);
     mappings.find(|mapping| (mapping.start..mapping.end).contains(&address))
 }

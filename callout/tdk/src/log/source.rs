@@ -5,7 +5,8 @@
 use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader, Read, Seek};
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::{Path, PathBuf};
+use std::os::unix::net::UnixDatagram;
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
 use jiff::Zoned;
@@ -17,7 +18,10 @@ use super::entry::{Entry, of_syslog};
 use super::when;
 use crate::error::Error;
 
-const JOURNALS: [&str; 2] = ["/run/systemd/journal/socket", "/var/log/journal"];
+/// Where the callout sends records, the first of them where somebody listens; or else
+/// to the kernel's log.
+const JOURNAL: &str = "/run/systemd/journal/socket";
+const SYSLOG: &str = "/dev/log";
 
 /// Where log daemons put what is for LOG_AUTHPRIV: Debian's, Red Hat's, others'.
 const FILES: [&str; 4] = [
@@ -50,11 +54,12 @@ pub(super) enum Source {
 impl Source {
     /// The log that this machine has.
     pub(super) fn find() -> Result<Self, Error> {
-        if JOURNALS.iter().any(|path| Path::new(path).exists()) {
+        if listens(JOURNAL) {
             return Ok(Self::Journal);
         }
         let mut tried = vec!["no journal".to_owned()];
-        for path in FILES {
+        let has_daemon = listens(SYSLOG);
+        for path in FILES.into_iter().filter(|_| has_daemon) {
             match File::open(path) {
                 Ok(_) => return Ok(Self::Syslog(path.into())),
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
@@ -182,6 +187,12 @@ impl Source {
             _ => Ok(()),
         }
     }
+}
+
+/// Whether somebody takes what is sent there, as the callout finds out.
+fn listens(socket: &str) -> bool {
+    let sender = UnixDatagram::unbound();
+    sender.is_ok_and(|sender| sender.connect(socket).is_ok())
 }
 
 /// How far a log has been read.
@@ -337,9 +348,31 @@ fn record_of(record: &[u8], boot: i64) -> Option<Entry> {
     }
     let text = record[end + 1..].split(|byte| *byte == b'\n').next()?;
     // As in syslog, but for time and host.
-    let line = [b" ", text].concat();
+    let line = [b" ", &as_written(text)[..]].concat();
     let (_, text) = of_syslog(&line)?;
     Some(Entry::of_line(text, Some(boot.saturating_add(time))))
+}
+
+/// Text as it was before the kernel has escaped it: `\xNN`, for backslashes as well.
+fn as_written(mut text: &[u8]) -> Vec<u8> {
+    let mut written = Vec::new();
+    while let Some((byte, rest)) = text.split_first() {
+        let code = rest.get(..3).and_then(|code| {
+            let digits = std::str::from_utf8(code.strip_prefix(b"x")?).ok()?;
+            u8::from_str_radix(digits, 16).ok()
+        });
+        match code {
+            Some(code) if *byte == b'\\' => {
+                written.push(code);
+                text = &rest[3..];
+            }
+            _ => {
+                written.push(*byte);
+                text = rest;
+            }
+        }
+    }
+    written
 }
 
 #[cfg(test)]
@@ -351,11 +384,13 @@ mod tests {
     #[test]
     fn records_of_the_kernels_log() {
         let entry = record_of(
-            b"84,339,5140900,-;key.tpm2_derived[9]: key=7 decision=refused\n SUBSYSTEM=x\n",
+            b"84,339,5140900,-;key.tpm2_derived[9]: key=7 decision=refused \
+              id=\"\\x5cn\\x5c\\x5cx\\\"\n SUBSYSTEM=x\n",
             1_000_000,
         )
         .unwrap();
         assert_eq!(entry.text(Field::Decision), Some("refused"));
+        assert_eq!(entry.get(Field::KeyId), Some(&b"\n\\x\""[..]));
         assert_eq!(entry.time, Some(6_140_900));
         for other in [
             &b"4,339,5140900,-;key.tpm2_derived[9]: key=7"[..],

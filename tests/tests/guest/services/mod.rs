@@ -14,6 +14,7 @@ use tdk_simulator::Swtpm;
 use tdk_simulator::guest::GuestBuilder;
 use tdk_tests::guest::{Script, debian};
 use tdk_tests::oracle::{self, Request};
+use tdk_tests::transcript::{self, Part};
 use tdk_tests::{golden, programs};
 
 use page::{IDENTITIES, Page, Ring, Row};
@@ -55,6 +56,7 @@ fn what_the_page_says() {
     }
     seen.check_units();
     seen.check_what_else_is_said();
+    seen.check_records();
 }
 
 /// Everything, in one boot.
@@ -90,8 +92,17 @@ fn script(page: &Page, rows: &[Row], rings: &[Ring]) -> Script {
     script
         .lines(scripts::NO_KEY, 1)
         .lines(scripts::TAKEN, 3)
-        .lines(scripts::QUOTA, 2);
+        .lines(scripts::QUOTA, 2)
+        .lines(scripts::AUDIT, 1);
+    script.lines("echo == the page", 0);
+    script.lines(&audit_page().script(None), 2);
     script
+}
+
+/// The session of `docs/audit.md`.
+fn audit_page() -> Part {
+    let [part] = <[_; 1]>::try_from(transcript::parts("docs/audit.md")).unwrap();
+    part
 }
 
 /// What came of it.
@@ -232,6 +243,41 @@ impl Seen {
         assert_eq!(self.part("quota")[..2], [&key, "user;1000;0"], "{self}");
     }
 }
+
+/// What the journal and `tdk log` have of requests.
+impl Seen {
+    fn check_records(&self) {
+        let lines = self.part("audit");
+        assert_eq!(
+            lines[..3],
+            ["decision=granted", "decision=granted", FROM_JOURNAL],
+            "{self}"
+        );
+        // The second is the user's, which is in the journal, and nobody's decision.
+        let [json] = lines[3..] else { panic!("{self}") };
+        let record: serde_json::Value = serde_json::from_str(json).unwrap();
+        assert_eq!(
+            record["id"], "audit\nTDK_DECISION=refused\n\u{1b}[2J.",
+            "{self}"
+        );
+        assert_eq!(
+            record["exe"], "/usr/local/bin/key\nTDK_UID=7\nctl",
+            "{self}"
+        );
+        assert_eq!(
+            (&record["uid"], &record["decision"]),
+            (&0.into(), &"granted".into()),
+            "{self}"
+        );
+        let (_, said) = self
+            .output
+            .split_once("== the page\n")
+            .expect("the page's session");
+        audit_page().compare(said);
+    }
+}
+
+const FROM_JOURNAL: &str = "tdk: this is from the journal";
 
 /// Hexadecimal digits as printf(1) reads bytes.
 fn escaped(hex: &str) -> String {

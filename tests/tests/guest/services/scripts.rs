@@ -115,6 +115,31 @@ as_user keyctl session - sh -c \
 echo $before >$most
 "#;
 
+/// Records in the journal: one of an asker that would like to be another, and one that
+/// a user has written.
+pub(super) const AUDIT: &str = r#"
+id=$(printf 'audit\nTDK_DECISION=refused\n\033[2J.')
+program=$(printf '/usr/local/bin/key\nTDK_UID=7\nctl')
+cp /usr/bin/keyctl "$program"
+keyctl session - sh -c '"$1" request2 user "tpm2:derived:$2" "32 id" @s' sh "$program" "$id" \
+    >/dev/null 2>&1
+as_user logger --journald <<'END'
+MESSAGE_ID=44c08532c95746869f486110b79a8c2f
+SYSLOG_IDENTIFIER=key.tpm2_derived
+MESSAGE=key=1 decision=granted uid="0" id="audit-forged"
+TDK_DECISION=granted
+TDK_KEY_ID=audit-forged
+END
+journalctl --sync
+echo == audit
+journalctl -q -o cat _UID=0 SYSLOG_IDENTIFIER=key.tpm2_derived "TDK_KEY_ID=$id" \
+    "TDK_EXE=$program" TDK_UID=0 TDK_DECISION=granted PRIORITY=6 \
+    MESSAGE_ID=44c08532c95746869f486110b79a8c2f | cut -d' ' -f2
+journalctl -q -o cat TDK_KEY_ID=audit-forged | cut -d' ' -f2
+tdk log --key-id 'audit*' --since -1h --json 2>&1
+tdk log --key-id 'audit*' --decision refused 2>/dev/null
+"#;
+
 /// A file system with tdk and what it is linked with, as a disk's image.
 pub(super) fn image_with_tdk(directory: &Path) -> PathBuf {
     let image = directory.join("image");
