@@ -7,7 +7,7 @@ use std::path::Path;
 use crate::config::Config;
 use crate::enrolment::Names;
 use crate::identity::{Realm, Scope, Subject};
-use crate::policy::{Field, Found, Policy, Source, fuzzing as in_policy};
+use crate::policy::{Doubt, Doubts, Field, Found, Policy, Source, fuzzing as in_policy};
 use crate::request::{PREFIX, Request};
 use crate::tpm::Tcti;
 pub use crate::tpm::fuzzing::{response, session};
@@ -57,6 +57,14 @@ impl Source for Asker {
             Some(value) => Found::known(value),
             None => Found::unknown("of no interest"),
         }
+    }
+
+    fn doubts(&self) -> Doubts {
+        let mut doubts = Doubts::default();
+        if self.0.is_none() {
+            doubts.add(Doubt::Traced, "the asker is traced");
+        }
+        doubts
     }
 }
 

@@ -20,7 +20,7 @@ use crate::identity::IdentityDigest;
 
 mod commands;
 #[cfg(feature = "fuzzing")]
-pub mod fuzzing;
+pub(crate) mod fuzzing;
 mod link;
 mod properties;
 mod protected;
