@@ -67,6 +67,9 @@ static OUTLIVES: AtomicI32 = AtomicI32::new(0);
 /// The key under construction that a fault rejects; 0 for none.
 static KEY: AtomicI32 = AtomicI32::new(0);
 
+/// A thread that never has a secret; 0 for none.
+static INNOCENT: AtomicI32 = AtomicI32::new(0);
+
 /// How many threads have stopped.
 static STOPPED: AtomicUsize = AtomicUsize::new(0);
 
@@ -159,6 +162,13 @@ fn use_stack(place: usize) -> io::Result<()> {
 /// minute, that there is nobody to ask.
 pub fn reject_on_fault(serial: i32) {
     KEY.store(serial, SeqCst);
+}
+
+/// Tells that the calling thread never has a secret, and need not be stopped before
+/// the memory is overwritten. That does not do it good, should it wake meanwhile: it
+/// comes to a fault, and no further.
+pub fn has_no_secrets() {
+    INNOCENT.store(thread(), SeqCst);
 }
 
 /// Ends the process, without its memory if [`run_and_wipe`] has been called.
@@ -286,6 +296,7 @@ fn signal_others(process: i32, place: usize) -> usize {
     let Some(directory) = open(c"/proc/self/task", libc::O_DIRECTORY) else {
         return 0;
     };
+    let innocent = INNOCENT.load(SeqCst);
     let mut others = 0;
     loop {
         let read = call(libc::SYS_getdents64, [directory, place, LIST, 0]);
@@ -304,7 +315,7 @@ fn signal_others(process: i32, place: usize) -> usize {
             && let Some(name) = entry.get(19..)
         {
             let thread = i32::try_from(number(name, 10)).unwrap_or(0);
-            if thread != 0 && thread != process {
+            if thread != 0 && thread != process && thread != innocent {
                 send(process, thread, STOP);
                 others += 1;
             }
