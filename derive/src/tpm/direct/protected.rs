@@ -290,8 +290,9 @@ impl Protected {
     pub(super) fn fixed(attributes: u8) -> Self {
         Self {
             handle: 0x0200_0000,
-            key: Secret::new([1; 32]),
+            key: Some(Secret::new([1; 32])),
             nonce_tpm: vec![2; 32],
+            value: Zeroizing::new(vec![1; 32]),
             nonce_caller: [3; 32],
             attributes: attributes | CONTINUE_SESSION,
         }
