@@ -44,6 +44,7 @@ cryptsetup cryptsetup-bin
 ssh-keygen openssh-client
 python3 python3
 tpm2_createprimary tpm2-tools
+c++ g++
 perl perl-base
 setpriv util-linux
 unshare util-linux
