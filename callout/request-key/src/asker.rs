@@ -33,6 +33,10 @@ mod mounts;
 
 const PROC: &str = "/proc";
 
+/// More is not read of what the kernel says of an asker, who may have a hand in how long
+/// that is.
+const MOST_READ: u64 = 4 * 1024 * 1024;
+
 /// What a name in `/proc` ends in when the file has been removed.
 const DELETED: &[u8] = b" (deleted)";
 
@@ -168,18 +172,19 @@ impl Asker {
     }
 
     fn read_bytes(&self, name: &str) -> Result<Vec<u8>, AskerError> {
-        let file = openat(
-            &self.directory,
-            name,
-            OFlags::RDONLY | OFlags::CLOEXEC,
-            Mode::empty(),
-        )
-        .map_err(|error| self.error(error))?;
         let mut content = Vec::new();
-        match File::from(file).read_to_end(&mut content) {
-            Ok(_) => Ok(content),
-            Err(error) => Err(self.error(errno(&error))),
-        }
+        let mut file = self.open(name)?.take(MOST_READ);
+        file.read_to_end(&mut content)
+            .map_err(|error| self.error(errno(&error)))?;
+        Ok(content)
+    }
+
+    /// A file of the thread's directory, to read.
+    fn open(&self, name: &str) -> Result<File, AskerError> {
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+        openat(&self.directory, name, flags, Mode::empty())
+            .map(File::from)
+            .map_err(|error| self.error(error))
     }
 
     fn error(&self, error: Errno) -> AskerError {

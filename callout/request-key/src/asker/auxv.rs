@@ -38,6 +38,14 @@ impl Auxv {
         auxv
     }
 
+    #[cfg(any(test, feature = "fuzzing"))]
+    pub(super) fn beginning_at(address: u64) -> Self {
+        Self {
+            entry: Some(address),
+            ..Self::default()
+        }
+    }
+
     /// Addresses at which the executable is mapped.
     pub(super) fn addresses(self) -> impl Iterator<Item = u64> {
         [self.headers, self.entry].into_iter().flatten()

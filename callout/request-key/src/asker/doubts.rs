@@ -6,17 +6,20 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-use rustix::fs::{CWD, fstatfs, getxattr, major, minor, readlinkat};
+use rustix::fs::{AtFlags, CWD, StatxFlags, fstatfs, getxattr, major, minor, readlinkat, statx};
 use rustix::io::Errno;
 use tpm_derived_keys::policy::{Doubt, Doubts};
 use tpm_derived_keys::trust::{way_to, weak_spot_to};
 
 use super::auxv::Auxv;
-use super::mounts::not_roots_fuse;
+use super::mounts::{not_roots_fuse, not_roots_overlay};
 use super::{Asker, AskerError, Executable, PROC, field, number, own_link};
 
 /// What statfs(2) says of FUSE, virtiofs among it.
 const FUSE_SUPER_MAGIC: i64 = 0x6573_5546;
+
+/// The same of overlays.
+const OVERLAYFS_SUPER_MAGIC: i64 = 0x794c_7630;
 
 /// Set-uid and set-gid.
 const SET_ID: u32 = 0o6000;
@@ -61,7 +64,8 @@ impl Asker {
         if is_named {
             add(Doubt::WritablePath, writable_path(status, executable));
         }
-        add(Doubt::Fuse, fuse(executable));
+        let mounts = self.read("mountinfo").unwrap_or_default();
+        add(Doubt::Fuse, fuse(executable, &mounts));
         let mapped = auxv.and_then(|auxv| self.has_mapped(&executable.version, auxv));
         let seen = match mapped {
             Ok(true) => None,
@@ -129,17 +133,34 @@ fn writable_path(status: &str, executable: &Executable) -> Option<String> {
     }
 }
 
-/// Who answers for what is read of the executable, if not the kernel or root.
-fn fuse(executable: &Executable) -> Option<String> {
-    let seen = |what: &str| Some(format!("the asker's executable {what}"));
-    match fstatfs(&executable.handle) {
-        Ok(statfs) if number(statfs.f_type) != FUSE_SUPER_MAGIC => None,
-        Ok(_) => {
-            let mounts = std::fs::read(format!("{PROC}/self/mountinfo")).unwrap_or_default();
+/// Who answers for what is read of the executable, if not the kernel or root. `theirs`
+/// is what is mounted where the asker is.
+fn fuse(executable: &Executable, theirs: &str) -> Option<String> {
+    let here = || {
+        let mounts = std::fs::read(format!("{PROC}/self/mountinfo")).unwrap_or_default();
+        String::from_utf8_lossy(&mounts).into_owned()
+    };
+    let what = match fstatfs(&executable.handle).map(|statfs| number(statfs.f_type)) {
+        Ok(FUSE_SUPER_MAGIC) => {
             let device = executable.version.device;
-            let device = (major(device), minor(device));
-            not_roots_fuse(&String::from_utf8_lossy(&mounts), device).and_then(|what| seen(&what))
+            not_roots_fuse(&here(), (major(device), minor(device)))
         }
-        Err(error) => seen(&format!("is on a file system that can't be told: {error}")),
-    }
+        // A user can mount one, over a FUSE file system of theirs.
+        Ok(OVERLAYFS_SUPER_MAGIC) => {
+            let mount = statx(
+                &executable.handle,
+                "",
+                AtFlags::EMPTY_PATH,
+                StatxFlags::MNT_ID,
+            );
+            // Kernels before 5.8 can't tell, and let no user mount one.
+            let mount = mount
+                .ok()
+                .filter(|mount| mount.stx_mask & StatxFlags::MNT_ID.bits() != 0);
+            mount.and_then(|mount| not_roots_overlay(&here(), theirs, mount.stx_mnt_id))
+        }
+        Ok(_) => None,
+        Err(error) => Some(format!("is on a file system that can't be told: {error}")),
+    };
+    what.map(|what| format!("the asker's executable {what}"))
 }

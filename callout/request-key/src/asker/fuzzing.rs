@@ -3,7 +3,7 @@
 
 use super::auxv::Auxv;
 use super::facts::{gids, unit};
-use super::mapped::mapping;
+use super::mapped::mappings;
 use super::mounts::not_roots_fuse;
 use super::{cgroup, field, fsuid};
 
@@ -16,10 +16,8 @@ pub(crate) fn proc_files(data: &[u8]) {
     let _ = field(&text, "TracerPid:", 0);
     let _ = gids(&text);
     let _ = unit(&text);
-    for address in Auxv::parse(data).addresses() {
-        let _ = mapping(data, address);
-    }
-    let _ = mapping(data, 0x40_0fff);
+    let _ = mappings(data, Auxv::parse(data));
+    let _ = mappings(data, Auxv::beginning_at(0x40_0fff));
     let _ = not_roots_fuse(&text, (0, 41));
     if let Some(path) = cgroup::v2_path(data) {
         assert!(!path.contains(&b'\n'));

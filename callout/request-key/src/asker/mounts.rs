@@ -29,9 +29,39 @@ pub(super) fn not_roots_fuse(mountinfo: &str, device: (u32, u32)) -> Option<Stri
     }
 }
 
+/// Why an overlay is not root's: it is not mounted here, neither as the mount that the
+/// executable is on nor as another of the same file system. `theirs` is what is mounted
+/// where the asker is.
+pub(super) fn not_roots_overlay(here: &str, theirs: &str, mount: u64) -> Option<String> {
+    // "ID PARENT MAJOR:MINOR ..."
+    let mount = mount.to_string();
+    let device = [here, theirs]
+        .into_iter()
+        .flat_map(str::lines)
+        .find(|line| line.split(' ').next() == Some(&mount))
+        .and_then(|line| line.split(' ').nth(2));
+    let is_here = device.is_some_and(|device| {
+        let mut devices = here.lines().filter_map(|line| line.split(' ').nth(2));
+        devices.any(|other| other == device)
+    });
+    (!is_here).then(|| "is on an overlay that is not mounted here".into())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn whose_overlay_it_is() {
+        let theirs = "\
+            70 60 0:40 / / rw - overlay overlay rw,lowerdir=/l\n\
+            71 60 0:55 / /o rw - overlay overlay rw,lowerdir=/f,userxattr\n";
+        let here = format!("{MOUNTS}30 27 0:40 / /live rw - overlay overlay rw,lowerdir=/l\n");
+        for (mount, is_roots) in [(30, true), (70, true), (71, false), (99, false)] {
+            let why = not_roots_overlay(&here, theirs, mount);
+            assert_eq!(why.is_none(), is_roots, "{mount}");
+        }
+    }
 
     const MOUNTS: &str = "\
         22 27 0:20 / /sys rw shared:7 - sysfs sysfs rw\n\
