@@ -28,7 +28,7 @@ use serde::de::{self, Deserialize, Deserializer};
 use crate::enrolment::{self, Names};
 use crate::identity::Realm;
 use crate::tpm::{Bus, Name, OwnerAuth, Patience, Tcti, Trust};
-use crate::trust::WeakSpot;
+use crate::trust::{WeakSpot, way_to, weak_spot_to};
 
 /// What is configured. [`Config::default`] is what holds without a file.
 #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Deserialize)]
@@ -194,6 +194,22 @@ impl Config {
     pub fn realm(&self) -> &Realm {
         &self.realm
     }
+}
+
+/// Makes sure that nobody but the reader and root can have put a file there, or removed
+/// it, as far as there is something on the way.
+pub(crate) fn check_way(path: &Path) -> Result<(), Fault> {
+    let reader = rustix::process::geteuid().as_raw();
+    for place in path.ancestors().skip(1) {
+        match way_to(place) {
+            Ok(way) => {
+                return weak_spot_to(&way, reader).map_or(Ok(()), |spot| Err(Fault::Weak(spot)));
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(())
 }
 
 /// Reads a file that only its reader or root can have written.

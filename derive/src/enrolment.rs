@@ -116,7 +116,9 @@ pub(crate) fn of_command_line() -> Result<(Names, &'static Path), ConfigError> {
 
 /// What the file says, if there is one.
 pub(crate) fn of_file(path: &Path) -> Result<(Names, &Path), ConfigError> {
-    let names = match config::read(path) {
+    // Who could remove it could have the TPM be taken for one that is not enrolled.
+    let content = config::check_way(path).and_then(|()| config::read(path));
+    let names = match content {
         Ok(text) => Names::of_json(&text).map_err(Fault::Enrolment),
         Err(Fault::Io(error)) if error.kind() == io::ErrorKind::NotFound => Ok(Names::default()),
         Err(fault) => Err(fault),

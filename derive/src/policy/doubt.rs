@@ -130,6 +130,17 @@ impl Doubts {
         self.0.sort();
     }
 
+    /// Why what is seen of a field may be another's: then a rule that denies is about it,
+    /// whatever is seen.
+    pub(super) fn hides(&self, field: Field) -> Option<&str> {
+        let hides = |doubt: Doubt| {
+            matches!(doubt, Doubt::Fuse | Doubt::Unmapped) && doubt.matters_to(field)
+        };
+        let mut doubts = self.0.iter();
+        let (_, seen) = doubts.find(|(doubt, _)| hides(*doubt))?;
+        Some(seen)
+    }
+
     /// Those that are tolerated.
     pub(super) fn within(&self, tolerance: Tolerance) -> impl Iterator<Item = &(Doubt, String)> {
         let doubts = self.0.iter();

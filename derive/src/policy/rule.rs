@@ -62,7 +62,10 @@ impl Condition {
         let matches = |value: &Vec<u8>| self.patterns.iter().any(|glob| glob.matches(value));
         match unknown {
             _ if values.iter().any(matches) => Met::Yes,
-            None => Met::No,
+            None => facts
+                .doubts()
+                .hides(self.field)
+                .map_or(Met::No, Met::Unknown),
             Some(why) => Met::Unknown(why),
         }
     }

@@ -306,6 +306,28 @@ fn how_a_key_is_given() {
 }
 
 #[test]
+fn a_rule_that_denies_is_about_whoever_forges_what_it_looks_at() {
+    let policy = policy("[[rule]]\naction = \"deny\"\nexe = \"/bin/tool\"\n");
+    let asks = |exe: &str, doubt: Option<Doubt>| {
+        let mut known = Known::new([(Field::Exe, Found::known(exe))]);
+        if let Some(doubt) = doubt {
+            known.doubts.add(doubt, "it is forged");
+        }
+        allowed(&policy, &identified("a", "32 id", 0), &mut known)
+    };
+    assert!(!asks("/bin/tool", None));
+    assert!(asks("/bin/other", None));
+    for (doubt, hides) in [
+        (Doubt::Unmapped, true),
+        (Doubt::Fuse, true),
+        (Doubt::WritablePath, false),
+        (Doubt::SetUid, false),
+    ] {
+        assert_eq!(asks("/bin/other", Some(doubt)), !hides, "{doubt}");
+    }
+}
+
+#[test]
 fn what_is_doubted_is_refused_unless_the_rule_tolerates_it() {
     let doubted = |doubts: &[Doubt]| {
         let mut known = Known::new([(Field::Exe, Found::known("/usr/bin/keyctl"))]);

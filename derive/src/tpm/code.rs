@@ -92,6 +92,11 @@ impl ResponseCode {
         )
     }
 
+    /// Whether the password that was sent along was wrong.
+    pub(super) fn is_wrong_password(self) -> bool {
+        matches!(self.base(), Some(TpmRcBase::BadAuth | TpmRcBase::AuthFail))
+    }
+
     pub(super) fn cause(self) -> Cause {
         if self.is_retry() || self.is_out_of_slots() {
             return Cause::Busy;

@@ -11,8 +11,8 @@ use super::connection::{Connection, Created, Failed, Object, Place, Unfit};
 use super::patience::Deadline;
 use super::turn::{Noted, Turn};
 use super::{
-    Bus, Cause, Command, Hierarchy, LoadedRoot, Name, PERSISTENT_STORAGE_KEY, Patience,
-    StorageAlgorithm, StorageKey, Tpm, TpmError, Trust,
+    Bus, Command, Hierarchy, LoadedRoot, Name, PERSISTENT_STORAGE_KEY, Patience, StorageAlgorithm,
+    StorageKey, Tpm, TpmError, Trust,
 };
 use crate::derivation::IdentityKey;
 use crate::identity::IdentityDigest;
@@ -633,7 +633,9 @@ impl<C: Connection> Session<C> {
         let Some(auth) = &self.trust.owner_auth else {
             return;
         };
-        if matches!(error, TpmError::Response { .. }) && error.cause() == Cause::OwnerAuth {
+        if let TpmError::Response { code, .. } = error
+            && code.is_wrong_password()
+        {
             if let Some(turn) = &self.turn {
                 turn.refuse(auth);
             }

@@ -15,3 +15,6 @@ elsewhere 'mount -t overlay -o "'$layers'" overlay "${victim%/*}"'
 [ "$(stat -c %i "$elsewhere$victim")" = "$(stat -c %i "$victim")" ]
 cmp "$elsewhere$victim" "$victim"
 ask unchanged path EACCES "$elsewhere$victim"
+
+# What lies below an overlay of one's own may be a FUSE file system of one's own.
+ask "by its content" csum EACCES "$elsewhere$victim"
