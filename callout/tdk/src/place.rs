@@ -3,12 +3,13 @@
 
 use std::env;
 use std::fmt;
-use std::fs;
+use std::fs::{self, File};
 use std::io::{self, IsTerminal};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use clap::ValueEnum;
+use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr};
 use tpm_derived_keys::config::Config;
 use tpm_derived_keys::tpm::{Bus, Cause, Direct, OwnerAuth, Patience, Tcti, Tpm, TpmError, Trust};
 use tpm_derived_keys_tss::{Tss, TssTcti};
@@ -162,10 +163,31 @@ fn typed(error: TpmError) -> Result<OwnerAuth, Error> {
     if !io::stdin().is_terminal() {
         return Err(error.into());
     }
+    let _unseen = Unseen::begin();
     let typed =
         rpassword::prompt_password("Password of the TPM's owner: ").map_err(Error::Input)?;
     let value = Zeroizing::new(typed.into_bytes());
     OwnerAuth::new(value, "the terminal").map_err(Error::OwnerAuth)
+}
+
+/// A terminal that does not show what is typed, from before it is asked for.
+struct Unseen(File, Termios);
+
+impl Unseen {
+    fn begin() -> Option<Self> {
+        let terminal = File::open("/dev/tty").ok()?;
+        let before = tcgetattr(&terminal).ok()?;
+        let mut unseen = before.clone();
+        unseen.local_modes -= LocalModes::ECHO;
+        tcsetattr(&terminal, OptionalActions::Now, &unseen).ok()?;
+        Some(Self(terminal, before))
+    }
+}
+
+impl Drop for Unseen {
+    fn drop(&mut self) {
+        let _ = tcsetattr(&self.0, OptionalActions::Now, &self.1);
+    }
 }
 
 fn in_anybody(config: &Config) -> Trust {
