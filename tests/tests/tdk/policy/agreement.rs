@@ -221,6 +221,10 @@ impl Case {
 
     /// What the policy says, by docs/policy.md.
     fn verdict(&self) -> Verdict {
+        let forgeable = [Field::Exe, Field::Package, Field::Sha256];
+        let forges = [Doubt::Fuse, Doubt::Unmapped]
+            .iter()
+            .any(|doubt| self.doubts.contains(doubt));
         for (number, rule) in self.rules.iter().enumerate() {
             let met = rule.conditions.iter().map(|(field, patterns)| {
                 let found = &self.facts[field.name()];
@@ -233,6 +237,8 @@ impl Case {
                 match found.values.iter().any(matches) {
                     true => Some(true),
                     false if found.unknown.is_some() => None,
+                    // Forged, perhaps.
+                    false if forgeable.contains(field) && forges => None,
                     false => Some(false),
                 }
             });
