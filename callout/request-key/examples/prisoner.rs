@@ -5,14 +5,20 @@
 
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
+use std::io::{self, IoSlice, Write};
+use std::mem::MaybeUninit;
 use std::net::{TcpStream, UdpSocket};
+use std::os::fd::AsFd;
 use std::os::unix::net::UnixDatagram;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use linux_keyutils::{Key, KeySerialId};
+use rustix::net::{
+    AddressFamily, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketType, ipproto, send,
+    sendmsg, socket,
+};
 use rustix::process::{Pid, Signal, kill_process};
 use rustix::thread::{CapabilitySet, capabilities};
 use tdk_request_key::{Errno, Failure, main_with};
@@ -32,6 +38,11 @@ fn main() {
         .to_str()
         .and_then(|serial| serial.parse().ok())
         .expect("the key's number comes behind --config");
+    let open = Open::new(&config).expect("nothing is closed yet");
+    open.log.send(b"x").expect("somebody listens");
+    for (what, result) in open.attempts() {
+        result.expect(what);
+    }
 
     tdk_sys::run_and_wipe(std::panic::AssertUnwindSafe(move || {
         main_with(|_| {
@@ -44,12 +55,21 @@ fn main() {
                 let _ = writeln!(report, "request: went on");
             }
             for (what, result) in attempts(serial, &config) {
-                let outcome = match result {
-                    Ok(()) => "done".into(),
-                    Err(error) => error.kind().to_string(),
-                };
-                let _ = writeln!(report, "{what}: {outcome}");
+                let _ = writeln!(report, "{what}: {}", outcome(result));
             }
+            // Landlock knows the ports of TCP alone. (Not every kernel has the other.)
+            let multipath = socket(
+                AddressFamily::INET,
+                SocketType::STREAM,
+                Some(ipproto::MPTCP),
+            );
+            let multipath = multipath.map(drop).map_err(Into::into);
+            let more = [("make a multipath socket", multipath)];
+            for (what, result) in open.attempts().into_iter().chain(more) {
+                let _ = writeln!(report, "{what}: {}", outcome(not_permitted(result)));
+            }
+            let told = open.log.send(b"x").map(drop);
+            let _ = writeln!(report, "write to the log: {}", outcome(told));
             let left = capabilities(None).map(|sets| sets.permitted | sets.effective);
             let _ = writeln!(report, "capabilities: {}", names(left));
             // A thread has no more rights than who starts it.
@@ -59,6 +79,84 @@ fn main() {
             Err(Failure::new(Errno::Refused, "it was a test", ""))
         })
     }))
+}
+
+fn outcome(result: io::Result<()>) -> String {
+    match result {
+        Ok(()) => "done".into(),
+        Err(error) => error.kind().to_string(),
+    }
+}
+
+/// What seccomp refuses; nothing else may be the reason.
+fn not_permitted(result: io::Result<()>) -> io::Result<()> {
+    result.map_err(|error| match error.raw_os_error() {
+        Some(libc::EPERM) => error,
+        _ => io::Error::other(error),
+    })
+}
+
+/// Sockets from before the sandbox, over which all of this can be done then.
+struct Open {
+    log: UnixDatagram,
+    udp: UdpSocket,
+    other: PathBuf,
+    file: File,
+    _listeners: [UnixDatagram; 2],
+}
+
+impl Open {
+    fn new(config: &Path) -> io::Result<Self> {
+        let [daemon, other] = ["daemon", "other"].map(|name| config.with_file_name(name));
+        let listeners = [UnixDatagram::bind(&daemon)?, UnixDatagram::bind(&other)?];
+        let log = UnixDatagram::unbound()?;
+        log.set_nonblocking(true)?;
+        log.connect(&daemon)?;
+        Ok(Self {
+            log,
+            udp: UdpSocket::bind("127.0.0.1:0")?,
+            other,
+            file: File::open("/dev/null")?,
+            _listeners: listeners,
+        })
+    }
+
+    fn attempts(&self) -> Vec<(&'static str, io::Result<()>)> {
+        let fast_open = SendFlags::from_bits_retain(libc::MSG_FASTOPEN.unsigned_abs());
+        let to_itself = |udp: &UdpSocket| udp.send_to(b"x", udp.local_addr()?);
+        let datagrams = socket(AddressFamily::INET, SocketType::DGRAM, None);
+        let local = socket(AddressFamily::UNIX, SocketType::SEQPACKET, None);
+        vec![
+            (
+                "write to another daemon over the log's socket",
+                self.log.send_to(b"x", &self.other).map(drop),
+            ),
+            ("pass a file on", self.pass_on().map(drop)),
+            (
+                "connect by sending",
+                send(&self.log, b"x", fast_open)
+                    .map(drop)
+                    .map_err(Into::into),
+            ),
+            ("send over a UDP socket", to_itself(&self.udp).map(drop)),
+            ("make a UDP socket", datagrams.map(drop).map_err(Into::into)),
+            ("make a local socket", local.map(drop).map_err(Into::into)),
+        ]
+    }
+
+    fn pass_on(&self) -> io::Result<usize> {
+        let files = [self.file.as_fd()];
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+        let mut control = SendAncillaryBuffer::new(&mut space);
+        control.push(SendAncillaryMessage::ScmRights(&files));
+        let flags = SendFlags::empty();
+        Ok(sendmsg(
+            &self.log,
+            &[IoSlice::new(b"x")],
+            &mut control,
+            flags,
+        )?)
+    }
 }
 
 fn names(left: rustix::io::Result<CapabilitySet>) -> String {

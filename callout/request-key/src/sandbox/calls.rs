@@ -71,9 +71,6 @@ const PLAIN: &[c_long] = &[
     libc::SYS_epoll_pwait2,
     libc::SYS_ppoll,
     libc::SYS_recvfrom,
-    libc::SYS_recvmsg,
-    libc::SYS_sendmsg,
-    libc::SYS_sendto,
     // Time, random numbers, who this is
     libc::SYS_capget,
     libc::SYS_capset,
@@ -159,6 +156,9 @@ const KEY_OPERATIONS: &[u32] = &[
 /// `FIONBIO`, and `FS_IOC_MEASURE_VERITY`.
 const CONTROLS: [u64; 2] = [0x5421, 0xC004_6686];
 
+/// The bits of a socket's type that are no flags: `SOCK_TYPE_MASK` of the kernel.
+const SOCKET_TYPE: u64 = 0xF;
+
 type Rules = BTreeMap<c_long, Vec<SeccompRule>>;
 
 /// Installs the filters.
@@ -223,6 +223,11 @@ fn allowed(needs: &Needs<'_>) -> Result<Rules, BackendError> {
         .iter()
         .map(|operation| rule([is(0, u64::from(*operation))?, is(1, key)?]));
     rules.insert(libc::SYS_keyctl, operations.collect::<Result<_, _>>()?);
+    // To whom a socket is connected, and to no address: that of the log could reach
+    // other daemons. sendmsg(2), whose arguments are in memory, could pass files, too.
+    let connects = number(libc::MSG_FASTOPEN);
+    let to_its_peer = rule([without(3, connects)?, is_null(4)?])?;
+    rules.insert(libc::SYS_sendto, vec![to_its_peer]);
     let family = match needs.tcti {
         Tcti::Device(_) => return Ok(rules),
         Tcti::SwtpmUnix(_) => libc::AF_UNIX,
@@ -230,7 +235,13 @@ fn allowed(needs: &Needs<'_>) -> Result<Rules, BackendError> {
         Tcti::SwtpmTcp(_) => libc::AF_INET6,
     };
     rules.extend(plain(SOCKETS));
-    rules.insert(libc::SYS_socket, vec![rule([is(0, number(family))?])?]);
+    // Of streams, only those that Landlock knows the ports of: no MPTCP.
+    let stream = rule([
+        is(0, number(family))?,
+        is_type(1, number(libc::SOCK_STREAM))?,
+        is(2, 0)?,
+    ])?;
+    rules.insert(libc::SYS_socket, vec![stream]);
     Ok(rules)
 }
 
@@ -245,6 +256,21 @@ fn is(argument: u8, value: u64) -> Result<SeccompCondition, BackendError> {
         SeccompCmpArgLen::Dword,
         SeccompCmpOp::Eq,
         value & u64::from(u32::MAX),
+    )
+}
+
+/// An argument is no address.
+fn is_null(argument: u8) -> Result<SeccompCondition, BackendError> {
+    SeccompCondition::new(argument, SeccompCmpArgLen::Qword, SeccompCmpOp::Eq, 0)
+}
+
+/// An argument is this type of a socket, whatever flags there are beside it.
+fn is_type(argument: u8, value: u64) -> Result<SeccompCondition, BackendError> {
+    SeccompCondition::new(
+        argument,
+        SeccompCmpArgLen::Dword,
+        SeccompCmpOp::MaskedEq(SOCKET_TYPE),
+        value,
     )
 }
 
