@@ -151,10 +151,16 @@ fn restrict_files(needs: &Needs<'_>) -> Result<RulesetStatus, RulesetError> {
         ("/etc/passwd", AccessFs::ReadFile.into()),
         ("/etc/group", AccessFs::ReadFile.into()),
         ("/var/lib/dpkg", read),
-        // What this process has mapped, and its threads: to wipe the memory.
-        ("/proc/self", read),
     ] {
         rules = allow(rules, Path::new(path), access)?;
+    }
+    // What this process has mapped, and its threads: to wipe the memory.
+    if let Ok(own) = PathFd::new("/proc/self") {
+        rules = rules.add_rule(PathBeneath::new(own.as_fd(), read))?;
+        // A rule is for an inode, and the kernel makes another one of /proc when it
+        // has needed the memory of one that nobody uses. So this is held open to the
+        // end, which comes after everything here has been dropped.
+        std::mem::forget(own);
     }
     if let Some(locks) = needs.locks {
         let access = AccessFs::ReadFile | AccessFs::WriteFile | AccessFs::MakeReg;
