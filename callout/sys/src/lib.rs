@@ -12,7 +12,7 @@ use std::io;
 use std::os::fd::AsRawFd;
 
 pub use pkey::{pkey_encrypt, pkey_sign, pkey_size};
-pub use wipe::{end, has_no_secrets, reject_on_fault, run_and_wipe};
+pub use wipe::{end, has_no_secrets, reject_on_fault, run_and_wipe, with_limits_as_given};
 
 /// What system calls take as "no keyring".
 pub const NO_KEYRING: i32 = 0;

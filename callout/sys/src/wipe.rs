@@ -16,8 +16,10 @@
 
 use std::ffi::{CStr, c_int, c_long, c_void};
 use std::io;
+use std::os::unix::process::CommandExt;
 use std::panic::{UnwindSafe, catch_unwind};
-use std::process::ExitCode;
+use std::process::{Command, ExitCode};
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU8, AtomicUsize, Ordering::SeqCst};
 
 /// What ends a process that is faulty, or that made a system call which it is not
@@ -70,6 +72,9 @@ static KEY: AtomicI32 = AtomicI32::new(0);
 /// A thread that never has a secret; 0 for none.
 static INNOCENT: AtomicI32 = AtomicI32::new(0);
 
+/// Whether threads are to stop: otherwise STOP has come from outside.
+static STOPPING: AtomicBool = AtomicBool::new(false);
+
 /// How many threads have stopped.
 static STOPPED: AtomicUsize = AtomicUsize::new(0);
 
@@ -80,9 +85,18 @@ const PATIENCE: usize = 500;
 /// How many milliseconds the main thread may take to end the process.
 const LAST_PATIENCE: usize = 10_000;
 
+/// How much memory this process might lock when it began, if that has been changed.
+static LIMITS: OnceLock<libc::rlimit> = OnceLock::new();
+
 /// Keeps what this process writes to its memory, now and later, out of swap.
 /// The system says no to those who may not lock as much as they like.
 fn lock_memory() -> io::Result<()> {
+    let mut before = libc::rlimit {
+        rlim_cur: 0,
+        rlim_max: 0,
+    };
+    // SAFETY: getrlimit(2) writes a struct rlimit, which the reference keeps alive.
+    check(unsafe { libc::getrlimit(libc::RLIMIT_MEMLOCK, &raw mut before) })?;
     // Where a limit held, memory would run out at it.
     let none = libc::rlimit {
         rlim_cur: libc::RLIM_INFINITY,
@@ -90,11 +104,26 @@ fn lock_memory() -> io::Result<()> {
     };
     // SAFETY: setrlimit(2) reads a struct rlimit, which the reference keeps alive.
     check(unsafe { libc::setrlimit(libc::RLIMIT_MEMLOCK, &raw const none) })?;
+    // A child that locks its memory again has the changed ones.
+    LIMITS.get_or_init(|| before);
     let everything = libc::MCL_CURRENT | libc::MCL_FUTURE | libc::MCL_ONFAULT;
     // SAFETY: mlockall(2) takes a number, and changes no memory's content.
     check(unsafe { libc::mlockall(everything) })?;
     LOCKED.store(true, SeqCst);
     Ok(())
+}
+
+/// Has a command run with the limits that this process has been given, whatever it
+/// has made of them for itself.
+pub fn with_limits_as_given(command: &mut Command) -> &mut Command {
+    let Some(limits) = LIMITS.get().copied() else {
+        return command;
+    };
+    // SAFETY: in a process that has just been forked, setrlimit(2) may be called. It
+    // reads a struct rlimit, which the reference keeps alive.
+    unsafe {
+        command.pre_exec(move || check(libc::setrlimit(libc::RLIMIT_MEMLOCK, &raw const limits)))
+    }
 }
 
 /// Runs a program, keeps its memory out of swap if it may, and overwrites it when
@@ -142,7 +171,10 @@ fn wipe_at_the_end() -> io::Result<()> {
     }
     handle(END, last)?;
     handle(ALARM, last)?;
-    handle(STOP, stop)
+    handle(STOP, stop)?;
+    // Who has started this program may have had them blocked.
+    unblock(&FAULTS)?;
+    unblock(&[END, ALARM, STOP])
 }
 
 /// Has this thread's signals handled on the region's stack.
@@ -219,7 +251,11 @@ pub(crate) fn outlive(parent: i32) {
 }
 
 /// The handler of STOP.
-extern "C" fn stop(_: c_int, _: *mut libc::siginfo_t, _: *mut c_void) {
+extern "C" fn stop(_: c_int, info: *mut libc::siginfo_t, context: *mut c_void) {
+    // Sent from outside it ends the process, as it would others.
+    if !STOPPING.load(SeqCst) || thread() == process() {
+        last(END, info, context);
+    }
     STOPPED.fetch_add(1, SeqCst);
     loop {
         pause(LAST_PATIENCE);
@@ -274,6 +310,7 @@ extern "C" fn last(signal: c_int, _: *mut libc::siginfo_t, context: *mut c_void)
 
 /// Stops all threads but this one.
 fn stop_others(process: i32, place: usize) {
+    STOPPING.store(true, SeqCst);
     let mut before = usize::MAX;
     // Until no thread has started another meanwhile.
     for _ in 0..8 {
@@ -395,16 +432,32 @@ fn wipe(start: usize, end: usize, pages: &Pages) {
 
 /// Ends the process by the signal that it has got.
 fn die_of(process: i32, signal: c_int) {
-    // SAFETY: all zeros are a sigaction: the default action, without flags. Both
-    // calls read memory of ours, which the references keep alive, and write none.
+    // SAFETY: all zeros are a sigaction: the default action, without flags. The call
+    // reads memory of ours, which the reference keeps alive, and writes none.
     unsafe {
         let default: libc::sigaction = std::mem::zeroed();
         libc::sigaction(signal, &raw const default, std::ptr::null_mut());
-        let mut set: libc::sigset_t = std::mem::zeroed();
-        libc::sigaddset(&raw mut set, signal);
-        libc::sigprocmask(libc::SIG_UNBLOCK, &raw const set, std::ptr::null_mut());
     }
+    let _ = unblock(&[signal]);
     send(process, process, signal);
+}
+
+/// Has the calling thread get these signals.
+fn unblock(signals: &[c_int]) -> io::Result<()> {
+    // SAFETY: sigemptyset(3) and sigaddset(3) write to the set that they are given,
+    // pthread_sigmask(3) reads it. The references keep it alive.
+    let error = unsafe {
+        let mut set: libc::sigset_t = std::mem::zeroed();
+        libc::sigemptyset(&raw mut set);
+        for signal in signals {
+            libc::sigaddset(&raw mut set, *signal);
+        }
+        libc::pthread_sigmask(libc::SIG_UNBLOCK, &raw const set, std::ptr::null_mut())
+    };
+    match error {
+        0 => Ok(()),
+        error => Err(io::Error::from_raw_os_error(error)),
+    }
 }
 
 type Handler = extern "C" fn(c_int, *mut libc::siginfo_t, *mut c_void);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! Nothing of a key is in the callout's memory when it exits, however it does.
 
+use std::fs;
 use std::path::Path;
 use std::process::{Child, Stdio};
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -119,6 +120,26 @@ fn nothing_of_a_key_is_left() {
     assert!(found.is_empty(), "asymmetric: {found:#?}");
 }
 
+/// The kernel frees what it has cached of /proc and nobody uses.
+#[test]
+fn nothing_is_left_when_caches_have_been_dropped() {
+    let held = Held::new(false);
+    let rule = Rule::direct(&held.config());
+    let asking = ask(&rule, "user", "32 path");
+    held.wait();
+    let callout = rule.wait_for_callout();
+    // What has just been used is spared once.
+    for _ in 0..3 {
+        fs::write("/proc/sys/vm/drop_caches", "2").unwrap();
+    }
+    let memory = Memory::at_exit_of(callout, || held.release.send(()).unwrap());
+    let output = asking.wait_with_output().unwrap();
+    assert!(answer(&output).is_ok(), "{output:?}");
+    let found = memory.find(&secrets(&held, &rule, "user", "32 path"));
+    assert!(found.is_empty(), "{found:#?}");
+    rule.assert_nothing_left();
+}
+
 /// That would be found: a callout that wipes nothing, and forgets a copy.
 #[test]
 fn what_is_left_would_be_found() {
@@ -158,6 +179,10 @@ fn a_crash_leaves_nothing() {
         // It is said to the asker before.
         assert_eq!(answer, errno("EKEYREJECTED"), "{signal}");
     }
+    // One that threads are stopped by, from outside.
+    let (found, answer) = after_signal(&programs::callout(), Signal::SIGUSR2);
+    assert!(found.is_empty(), "{found:#?}");
+    assert_eq!(answer, errno("EKEYREJECTED"));
     let (found, answer) = after_signal(&programs::forgetful_callout(), Signal::SIGABRT);
     assert!(!found.is_empty(), "this one does leave something");
     assert_eq!(answer, errno("ENOKEY"));
@@ -177,7 +202,7 @@ fn a_signal_in_the_middle_of_a_search_leaves_nothing() {
             // The last command has been answered: what follows is computed.
             let start = Instant::now();
             let task = format!("/proc/{callout}/task");
-            let threads = || std::fs::read_dir(&task).map_or(0, Iterator::count);
+            let threads = || fs::read_dir(&task).map_or(0, Iterator::count);
             while threads() < 3 && start.elapsed() < Duration::from_secs(30) {
                 thread::sleep(Duration::from_millis(1));
             }
