@@ -108,10 +108,9 @@ impl Request {
         };
         let number = RawFd::from(self.fd.unwrap_or(3));
         let end = key_to_read(&request, format, number)?;
-        let error = Command::new(program)
-            .args(arguments)
-            .env(VARIABLE, number.to_string())
-            .exec();
+        let mut command = Command::new(program);
+        command.args(arguments).env(VARIABLE, number.to_string());
+        let error = tdk_sys::with_limits_as_given(&mut command).exec();
         // Only here if there is no such command: the key goes with its pipe.
         drop(end);
         Err(Error::Command(program.clone(), error))

@@ -51,14 +51,15 @@ fn version(program: &Path) -> Finding {
 
 /// Runs it with `--version`, for a limited time.
 fn what_it_says(program: &Path) -> io::Result<String> {
-    let mut child = Command::new(program)
+    let mut command = Command::new(program);
+    command
         .arg("--version")
         .env_clear()
         .current_dir("/")
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .spawn()?;
+        .stderr(Stdio::null());
+    let mut child = tdk_sys::with_limits_as_given(&mut command).spawn()?;
     let stdout = child.stdout.take().expect("it is piped");
     let (sender, receiver) = mpsc::channel();
     // Left behind, should somebody keep the pipe open.

@@ -237,7 +237,9 @@ impl Log {
 
 /// The uid of a user, wherever this system has its users.
 fn uid_of(user: &str) -> Result<u32, Error> {
-    let output = Command::new("id").args(["-u", "--", user]).output();
+    let mut id = Command::new("id");
+    id.args(["-u", "--", user]);
+    let output = tdk_sys::with_limits_as_given(&mut id).output();
     let output = output.map_err(|error| Error::Command("id".into(), error))?;
     let uid = String::from_utf8_lossy(&output.stdout).trim().parse().ok();
     uid.filter(|_| output.status.success()).ok_or_else(|| {

@@ -221,7 +221,8 @@ struct Running(Child, String);
 impl Running {
     fn start(command: &mut Command) -> Result<Self, Error> {
         let name = command.get_program().display().to_string();
-        let child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn();
+        command.stdin(Stdio::null()).stdout(Stdio::piped());
+        let child = tdk_sys::with_limits_as_given(command).spawn();
         match child {
             Ok(child) => Ok(Self(child, name)),
             Err(error) => Err(Error::Log(format!("can't run {name}: {error}"))),

@@ -112,11 +112,12 @@ impl SshAgent {
             self.announce(path, pid)?;
             return Ok(ExitCode::SUCCESS);
         };
-        let error = Command::new(program)
+        let mut command = Command::new(program);
+        command
             .args(arguments)
             .env(AUTH_SOCK, path)
-            .env(AGENT_PID, pid.to_string())
-            .exec();
+            .env(AGENT_PID, pid.to_string());
+        let error = tdk_sys::with_limits_as_given(&mut command).exec();
         Err(Error::Command(program.clone(), error))
     }
 

@@ -8,6 +8,19 @@ use tdk_tests::programs::{stderr, stdout};
 
 use super::{Bench, run_as, script, with};
 
+/// tdk locks as much memory as it likes, if it may; commands may what its caller may.
+#[test]
+fn a_command_has_the_limits_of_who_called() {
+    let bench = Bench::new();
+    let request = with(
+        &bench.request("x"),
+        &["--", "sh", "-c", "ulimit -S -l; ulimit -H -l"],
+    );
+    let output = run_as(0, &script(r#"ulimit -l 64; exec "$@""#, &request));
+    assert_eq!(stdout(&output), "64\n64", "{output:?}");
+    bench.rule.assert_nothing_left();
+}
+
 #[test]
 fn a_command_reads_it_from_a_file_descriptor() {
     let bench = Bench::new();
