@@ -170,8 +170,9 @@ fn read(path: &Path, reader: u32) -> Result<Option<String>, PolicyError> {
         if !fs::metadata(path)?.is_file() {
             return Err(What::NoFile);
         }
-        let mut text = String::new();
         let file = fs::File::open(path)?;
+        let length = file.metadata()?.len().min(MOST);
+        let mut text = String::with_capacity(usize::try_from(length).unwrap_or_default() + 1);
         file.take(MOST + 1).read_to_string(&mut text)?;
         if text.len() as u64 > MOST {
             return Err(What::TooLong);
