@@ -13,8 +13,8 @@
 //! owner_auth = "/etc/tdk/owner-auth" # the owner hierarchy's password, if it has one
 //! ```
 
-use std::borrow::Cow;
-use std::fmt;
+mod error;
+
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
@@ -25,10 +25,13 @@ use std::time::Duration;
 use rustix::fs::OFlags;
 use serde::de::{self, Deserialize, Deserializer};
 
+pub use error::ConfigError;
+pub(crate) use error::{Fault, one_line};
+
 use crate::enrolment::{self, Names};
 use crate::identity::Realm;
 use crate::tpm::{Bus, Name, OwnerAuth, Patience, Tcti, Trust};
-use crate::trust::{WeakSpot, way_to, weak_spot_to};
+use crate::trust::{way_to, weak_spot_to};
 
 /// What is configured. [`Config::default`] is what holds without a file.
 #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Deserialize)]
@@ -75,10 +78,7 @@ impl Config {
             }
             Err(fault) => Err(fault),
         }
-        .map_err(|fault| ConfigError {
-            path: path.into(),
-            fault,
-        })
+        .map_err(|fault| ConfigError::new(path, fault))
     }
 
     /// The directory of the file that was named, or of [`Config::PATH`]: the
@@ -278,104 +278,6 @@ fn absolute<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<PathBuf
         return Ok(Some(path));
     }
     Err(de::Error::custom("a path from the root is needed"))
-}
-
-/// A configuration that can't be used.
-#[derive(Debug)]
-pub struct ConfigError {
-    path: PathBuf,
-    fault: Fault,
-}
-
-#[derive(Debug)]
-pub(crate) enum Fault {
-    Io(io::Error),
-    NoFile,
-    Writable,
-    TooLong,
-    Malformed {
-        line: usize,
-        column: usize,
-        what: String,
-    },
-    /// In what `tdk enroll` has written, or on the kernel's command line.
-    Enrolment(String),
-    /// Somebody could have changed what is secret.
-    Weak(WeakSpot),
-    /// Others could have read what is secret; its mode.
-    Readable(u32),
-    /// What can't be the owner's password.
-    OwnerAuth(&'static str),
-}
-
-impl From<io::Error> for Fault {
-    fn from(error: io::Error) -> Self {
-        Self::Io(error)
-    }
-}
-
-impl ConfigError {
-    pub(crate) fn new(path: &Path, fault: Fault) -> Self {
-        let path = path.into();
-        Self { path, fault }
-    }
-
-    /// Whether it is only that this process may not read the file.
-    pub fn is_permission_denied(&self) -> bool {
-        matches!(&self.fault, Fault::Io(error) if error.kind() == io::ErrorKind::PermissionDenied)
-    }
-
-    /// What to do about it.
-    pub fn hint(&self) -> Cow<'static, str> {
-        let hint = match &self.fault {
-            Fault::Weak(spot) => return spot.remedy().into(),
-            Fault::Readable(_) => "chmod 600 it, and give the owner hierarchy another password",
-            Fault::OwnerAuth(_) => "put the owner hierarchy's password there, and nothing else",
-            Fault::Io(_) | Fault::NoFile => "name a readable file",
-            Fault::Writable => "chown root and chmod go-w it",
-            Fault::TooLong | Fault::Malformed { .. } => {
-                "it takes tcti, deadline_seconds, log_level, realm, bus, root_name, srk_name, \
-                 enrolment and owner_auth"
-            }
-            Fault::Enrolment(_) => "correct what is wrong there, or run tdk enroll --force",
-        };
-        hint.into()
-    }
-}
-
-impl fmt::Display for ConfigError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.path.display())?;
-        match &self.fault {
-            Fault::Io(error) => write!(f, ": {error}"),
-            Fault::NoFile => write!(f, ": not a regular file"),
-            Fault::Writable => write!(f, ": others than root could have written it"),
-            Fault::TooLong => write!(f, ": longer than {} bytes", Config::MOST),
-            Fault::Malformed { line, column, what } => write!(f, ":{line}:{column}: {what}"),
-            Fault::Enrolment(what) => write!(f, ": {what}"),
-            Fault::Weak(spot) => write!(f, " could be another's: {spot}"),
-            Fault::Readable(mode) => {
-                write!(f, ": others than root could have read it (mode {mode:04o})")
-            }
-            Fault::OwnerAuth(what) => write!(f, ": {what}"),
-        }
-    }
-}
-
-impl std::error::Error for ConfigError {}
-
-/// What a parser says, which may have words of its file in it: in one line, and
-/// nothing for a terminal to obey.
-pub(crate) fn one_line(text: &str) -> String {
-    let mut line = String::new();
-    for c in text.chars() {
-        match c {
-            '\n' => line.push(' '),
-            c if c.is_control() => line.extend(c.escape_default()),
-            c => line.push(c),
-        }
-    }
-    line
 }
 
 #[cfg(test)]

@@ -5,6 +5,20 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
+/// The lines of a report that need the TPM to answer.
+pub const ANSWERS: [&str; 10] = [
+    "tpm.answer",
+    "tpm.hierarchy",
+    "tpm.owner-auth",
+    "tpm.lockout",
+    "tpm.leftovers",
+    "tpm.conversation",
+    "tpm.root",
+    "tpm.enrolment",
+    "tpm.hmac",
+    "tpm.time",
+];
+
 /// One line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Line {

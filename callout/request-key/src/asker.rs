@@ -6,30 +6,31 @@
 //! process run on, and may try to change what is seen here; so everything about
 //! the executable comes from one open handle, and is looked at again at the end.
 
-use std::fmt;
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
-use std::os::unix::fs::FileExt;
 use std::path::Path;
 
-use rustix::fs::{CWD, Dir, FileType, Mode, OFlags, Stat, fstat, openat, readlinkat};
+use rustix::fs::{CWD, Dir, Mode, OFlags, openat, readlinkat};
 use rustix::io::Errno;
-use sha2::{Digest, Sha256};
 use tpm_derived_keys::identity::{Kind, Subject};
 use tpm_derived_keys::policy::Doubts;
 
 use crate::cgroup;
-use crate::failure::{self, Failure};
 use crate::proc_keys;
 
 mod auxv;
 mod doubts;
+mod error;
+mod executable;
 mod facts;
 #[cfg(feature = "fuzzing")]
 pub(crate) mod fuzzing;
 mod mapped;
 mod mounts;
+
+pub(crate) use error::AskerError;
+use executable::{Executable, Seen, Version};
 
 const PROC: &str = "/proc";
 
@@ -245,16 +246,6 @@ pub(crate) struct Checked {
     label: Result<Vec<u8>, AskerError>,
 }
 
-/// An executable as it was when it was looked at.
-#[derive(Debug)]
-struct Seen {
-    executable: Executable,
-    /// Whether it had its name here, too.
-    named: Result<(), AskerError>,
-    /// The same file, to be read.
-    content: Result<File, AskerError>,
-}
-
 impl Checked {
     /// The uid that it asks as.
     pub(crate) fn uid(&self) -> u32 {
@@ -322,84 +313,6 @@ fn field(status: &str, name: &str, index: usize) -> Option<u32> {
     line.split_ascii_whitespace().nth(index)?.parse().ok()
 }
 
-/// The file that a thread executes.
-#[derive(Debug)]
-struct Executable {
-    handle: OwnedFd,
-    name: Option<Vec<u8>>,
-    version: Version,
-}
-
-impl Executable {
-    /// Makes sure that its name means the same file here, in the initial mount
-    /// namespace, as where it runs, and is the file's canonical name here. A chroot
-    /// or mount namespace could lend it any name else.
-    fn has_its_name_here(&self) -> Result<(), AskerError> {
-        let name = self.name.as_deref().ok_or(AskerError::Name)?;
-        let here = openat(
-            CWD,
-            name,
-            OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC,
-            Mode::empty(),
-        )
-        .map_err(|_| AskerError::Borrowed)?;
-        let canonical = readlinkat(CWD, own_link(&here), Vec::new()).map_err(AskerError::read)?;
-        if canonical.as_bytes() != name || Version::of(&here)? != self.version {
-            return Err(AskerError::Borrowed);
-        }
-        Ok(())
-    }
-
-    /// Whether the file and its name are what they were; by the open handle, which
-    /// the kernel calls as it calls `/proc/<thread>/exe`.
-    fn is_as_it_was(&self) -> Result<bool, AskerError> {
-        let name = match readlinkat(CWD, own_link(&self.handle), Vec::new()) {
-            Ok(name) => Some(name.into_bytes()),
-            Err(Errno::NAMETOOLONG) => None,
-            Err(error) => return Err(AskerError::Read(error)),
-        };
-        Ok(name == self.name && Version::of(&self.handle)? == self.version)
-    }
-}
-
-impl Seen {
-    /// The longest file that is hashed, in bytes: whoever asks has root read it.
-    const MOST: i64 = 1 << 30;
-
-    /// The digest that fs-verity holds its content to.
-    fn verity(&self) -> Result<Subject, AskerError> {
-        let file = self.content.as_ref().map_err(Clone::clone)?;
-        let (algorithm, digest) =
-            tdk_sys::measure_verity(file).map_err(|error| AskerError::NoVerity(errno(&error)))?;
-        Subject::verity(algorithm, &digest).map_err(|_| AskerError::VerityAlgorithm(algorithm))
-    }
-
-    /// SHA-256 of its content, read through the handle.
-    fn sha256(&self) -> Result<[u8; 32], AskerError> {
-        let size = self.executable.version.size;
-        if size > Self::MOST {
-            return Err(AskerError::TooLarge(size));
-        }
-        let file = self.content.as_ref().map_err(Clone::clone)?;
-        let mut hash = Sha256::new();
-        let mut buffer = vec![0; 128 * 1024];
-        // A file that grows meanwhile has changed; it is not read to its end.
-        let mut at = 0;
-        while number(at) <= size {
-            match file.read_at(&mut buffer, at) {
-                Ok(0) => return Ok(hash.finalize().into()),
-                Ok(count) => {
-                    hash.update(&buffer[..count]);
-                    at += count as u64;
-                }
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(AskerError::Read(errno(&error))),
-            }
-        }
-        Err(AskerError::Changed)
-    }
-}
-
 /// What a system call has said.
 fn errno(error: &io::Error) -> Errno {
     Errno::from_io_error(error).unwrap_or(Errno::IO)
@@ -410,186 +323,9 @@ fn own_link(fd: &OwnedFd) -> String {
     format!("{PROC}/self/fd/{}", fd.as_fd().as_raw_fd())
 }
 
-/// A file, and a state of its content: what changes when either does.
-#[derive(Debug, PartialEq, Eq)]
-struct Version {
-    device: u64,
-    inode: u64,
-    links: i64,
-    mode: u32,
-    size: i64,
-    modified: (i64, i64),
-    changed: (i64, i64),
-}
-
-impl Version {
-    fn of(fd: &OwnedFd) -> Result<Self, AskerError> {
-        let stat: Stat = fstat(fd).map_err(AskerError::read)?;
-        if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
-            return Err(AskerError::NoExecutable);
-        }
-        Ok(Self {
-            device: stat.st_dev,
-            inode: stat.st_ino,
-            links: number(stat.st_nlink),
-            mode: stat.st_mode,
-            size: stat.st_size,
-            modified: (stat.st_mtime, number(stat.st_mtime_nsec)),
-            changed: (stat.st_ctime, number(stat.st_ctime_nsec)),
-        })
-    }
-}
-
 /// Of one width or another, signed or not, according to the architecture.
 fn number(value: impl TryInto<i64>) -> i64 {
     value.try_into().unwrap_or(i64::MAX)
-}
-
-/// Why nobody was identified.
-#[derive(Clone, Debug)]
-pub(crate) enum AskerError {
-    /// `/proc/keys` can't be read.
-    ProcKeys(Errno),
-    /// No thread waits for that key.
-    Nobody(i32),
-    /// More than one line of `/proc/keys` claims that key.
-    Disputed(i32),
-    /// The thread has ended.
-    Gone(u32),
-    /// The thread's status is not as the kernel writes it.
-    Status,
-    /// The thread runs as another user than the key is asked for.
-    Uid { asked_for: u32, thread: u32 },
-    /// The thread has no executable file.
-    NoExecutable,
-    /// The executable has been deleted or replaced.
-    Deleted,
-    /// The executable is on a file system that root may not look at.
-    Closed,
-    /// The executable is another file here.
-    Borrowed,
-    /// The executable changed while it was looked at.
-    Changed,
-    /// The executable's path is none that an identity can have.
-    Name,
-    /// The executable has that many bytes, more than are hashed for an asker.
-    TooLarge(i64),
-    /// Something of the asker can't be read.
-    Read(Errno),
-    /// There is no cgroup v2 hierarchy.
-    NoCgroup,
-    /// The asker is in the cgroup that everybody is in at first.
-    RootCgroup,
-    /// The cgroup's path is none that an identity can have.
-    CgroupName,
-    /// The executable has no fs-verity digest.
-    NoVerity(Errno),
-    /// The executable has one by another algorithm than identities have.
-    VerityAlgorithm(u16),
-}
-
-impl AskerError {
-    fn read(error: Errno) -> Self {
-        Self::Read(error)
-    }
-
-    fn errno(&self) -> failure::Errno {
-        match self {
-            Self::ProcKeys(_) | Self::Nobody(_) | Self::Gone(_) | Self::Status | Self::Read(_) => {
-                failure::Errno::Failed
-            }
-            Self::Disputed(_)
-            | Self::Uid { .. }
-            | Self::NoExecutable
-            | Self::Deleted
-            | Self::Closed
-            | Self::Borrowed
-            | Self::Changed
-            | Self::TooLarge(_)
-            | Self::NoCgroup
-            | Self::RootCgroup
-            | Self::CgroupName
-            | Self::NoVerity(_)
-            | Self::VerityAlgorithm(_)
-            | Self::Name => failure::Errno::Refused,
-        }
-    }
-
-    fn hint(&self) -> &'static str {
-        match self {
-            Self::ProcKeys(_) => "mount proc at /proc",
-            Self::Nobody(_) => "this program is for /sbin/request-key to run",
-            Self::Uid { .. } => "ask from the program that is to have the key, not through another",
-            Self::Deleted | Self::Changed => "restart the program",
-            Self::Closed => "put it on another file system, or ask with id",
-            Self::Borrowed => "ask from the initial mount namespace, or with csum instead of path",
-            Self::TooLarge(_) => "ask with path instead of csum",
-            Self::NoExecutable | Self::Name => "ask with id instead of path or csum",
-            Self::NoCgroup => "mount cgroup2 as the only hierarchy, or ask with path, csum or id",
-            Self::RootCgroup | Self::CgroupName => {
-                "start it as a service of its own, or ask with path, csum or id"
-            }
-            Self::NoVerity(_) => "enable it, as fsverity(1) does, or ask with path, csum or id",
-            Self::VerityAlgorithm(_) => "enable it with SHA-256 or SHA-512",
-            Self::Disputed(_) | Self::Gone(_) | Self::Status | Self::Read(_) => "",
-        }
-    }
-}
-
-impl fmt::Display for AskerError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::ProcKeys(error) => write!(f, "can't read /proc/keys: {error}"),
-            Self::Nobody(serial) => write!(f, "nobody waits for key {serial}"),
-            Self::Disputed(serial) => write!(
-                f,
-                "several lines of /proc/keys claim key {serial}; somebody's key has a line of \
-                 that file in its description"
-            ),
-            Self::Gone(thread) => write!(f, "the asker, thread {thread}, is gone"),
-            Self::Status => write!(f, "the asker's status in /proc is not understood"),
-            Self::Uid { asked_for, thread } => write!(
-                f,
-                "the key is asked for as uid {asked_for}, but the asker runs as uid {thread}"
-            ),
-            Self::NoExecutable => write!(f, "the asker has no executable file"),
-            Self::Deleted => write!(f, "the asker's executable has been deleted or replaced"),
-            Self::Closed => write!(
-                f,
-                "the asker's executable is on a file system that not even root may look at, as \
-                 FUSE's without allow_other"
-            ),
-            Self::Borrowed => write!(
-                f,
-                "the path of the asker's executable is not, or not the canonical, path of that \
-                 file in the initial mount namespace"
-            ),
-            Self::Changed => write!(f, "the asker's executable changed meanwhile"),
-            Self::Name => write!(f, "the path of the asker's executable can't be an identity"),
-            Self::TooLarge(size) => write!(
-                f,
-                "the asker's executable has {size} bytes; at most {} are hashed",
-                Seen::MOST
-            ),
-            Self::Read(error) => write!(f, "can't look at the asker: {error}"),
-            Self::NoCgroup => write!(f, "this system has no cgroup v2 hierarchy"),
-            Self::RootCgroup => write!(f, "the asker is in the root cgroup, as anybody can be"),
-            Self::CgroupName => write!(f, "the path of the asker's cgroup can't be an identity"),
-            Self::NoVerity(error) => {
-                write!(f, "the asker's executable has no fs-verity digest: {error}")
-            }
-            Self::VerityAlgorithm(number) => write!(
-                f,
-                "the fs-verity digest of the asker's executable is by algorithm {number}"
-            ),
-        }
-    }
-}
-
-impl From<AskerError> for Failure {
-    fn from(error: AskerError) -> Self {
-        Self::new(error.errno(), &error, error.hint())
-    }
 }
 
 #[cfg(test)]

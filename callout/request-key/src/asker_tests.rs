@@ -4,6 +4,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
 
+use sha2::{Digest, Sha256};
 use tpm_derived_keys::policy::Doubt;
 
 use super::*;
@@ -200,7 +201,7 @@ fn an_executable_without_verity() {
         .subject(Kind::Verity)
         .unwrap_err();
     assert!(matches!(error, AskerError::NoVerity(_)), "{error}");
-    assert_eq!(error.errno(), failure::Errno::Refused);
+    assert_eq!(error.errno(), crate::failure::Errno::Refused);
 }
 
 #[test]

@@ -2,18 +2,18 @@
 //! A turn at a TPM: the lock, the time limit, commands that are put off, and
 //! leaving nothing behind, the same over every kind of connection.
 
+mod conversation;
+mod sweep;
+
 use std::fmt;
 use std::io;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::connection::{Connection, Created, Failed, Object, Place, Unfit};
+use super::connection::{Connection, Created, Failed, Place, Unfit};
 use super::patience::Deadline;
 use super::turn::{Noted, Turn};
-use super::{
-    Bus, Command, Hierarchy, LoadedRoot, Name, PERSISTENT_STORAGE_KEY, Patience, StorageAlgorithm,
-    StorageKey, Tpm, TpmError, Trust,
-};
+use super::{Bus, Command, LoadedRoot, Name, Patience, Tpm, TpmError, Trust};
 use crate::derivation::IdentityKey;
 use crate::identity::IdentityDigest;
 
@@ -48,9 +48,6 @@ impl<C: Connection> fmt::Debug for Session<C> {
 }
 
 impl<C: Connection> Session<C> {
-    /// How often to try to clean up over a new connection.
-    const RECOVERIES: u32 = 3;
-
     /// Waits for the turn and connects.
     ///
     /// # Errors
@@ -180,148 +177,10 @@ impl<C: Connection> Session<C> {
         }
     }
 
-    /// The objects that could be root keys and that somebody has left in the TPM,
-    /// where objects outlive connections; elsewhere there are none.
-    ///
-    /// # Errors
-    ///
-    /// A [`TpmError`] of TPM2_GetCapability or TPM2_ReadPublic.
-    pub fn root_keys_left(&mut self) -> Result<Vec<u32>, TpmError> {
-        if !self.place.keeps_objects() {
-            return Ok(Vec::new());
-        }
-        let objects = self.loaded_objects(self.deadline.for_work())?;
-        let roots = objects
-            .into_iter()
-            .filter(|object| Name::of_root(&object.public_area).is_some());
-        Ok(roots.map(|root| root.object).collect())
-    }
-
     fn flush_context(&mut self, object: u32, until: Instant) -> Result<(), TpmError> {
         self.run(Command::FlushContext, until, |connection| {
             connection.flush_context(object, until)
         })
-    }
-
-    /// Flushes root keys that nobody is using any more: left by a connection
-    /// that broke, or by a process that was killed. The turn makes sure that
-    /// nobody else has one loaded, the Name, if it is known, that it is not another's
-    /// key.
-    fn sweep(&mut self, name: Option<Name>, until: Instant) -> Result<(), TpmError> {
-        for object in self.loaded_objects(until)? {
-            let found = Name::of_root(&object.public_area);
-            if found.is_some() && (name.is_none() || found == name) {
-                self.flush_context(object.object, until)?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Flushes the storage key and the session that whoever had the turn before
-    /// has noted, if they are still there.
-    fn sweep_noted(&mut self, until: Instant) -> Result<(), TpmError> {
-        let noted = self.turn.as_ref().map(Turn::noted).unwrap_or_default();
-        let others = self.turn.as_ref().and_then(Turn::others);
-        if let Some((objects, sessions)) = others {
-            if noted.storage_key == Some(Noted::COMING) {
-                self.sweep_storage_keys(&objects, until)?;
-            }
-            if noted.session == Some(Noted::COMING) {
-                self.sweep_sessions(&sessions, until)?;
-            }
-        }
-        if let Some(handle) = noted.storage_key
-            && handle != Noted::COMING
-            && let Some(object) = self.read_public(handle, until)?
-            && StorageKey::of(&object.public_area).is_some()
-        {
-            self.flush_context(object.object, until)?;
-        }
-        if let Some(session) = noted.session
-            && self.session_handles(until)?.contains(&session)
-        {
-            self.flush_context(session, until)?;
-        }
-        if let Some(turn) = &self.turn {
-            turn.note(Noted::default());
-        }
-        Ok(())
-    }
-
-    /// Flushes everything that a process has left which had the turn before, as far
-    /// as it can be known.
-    fn sweep_left(&mut self, until: Instant) -> Result<(), TpmError> {
-        // Not what this process has loaded itself.
-        if self.loaded == Noted::default() {
-            self.sweep_noted(until)?;
-        }
-        self.sweep(self.remembered(), until)
-    }
-
-    /// Flushes storage keys but for those of others.
-    fn sweep_storage_keys(&mut self, others: &[u32], until: Instant) -> Result<(), TpmError> {
-        for object in self.loaded_objects(until)? {
-            let is_storage_key = StorageKey::of(&object.public_area).is_some();
-            if is_storage_key && !others.contains(&object.object) {
-                self.flush_context(object.object, until)?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Flushes sessions but for those of others.
-    fn sweep_sessions(&mut self, others: &[u32], until: Instant) -> Result<(), TpmError> {
-        for session in self.session_handles(until)? {
-            if !others.contains(&session) {
-                self.flush_context(session, until)?;
-            }
-        }
-        Ok(())
-    }
-
-    /// The objects that are loaded, but for sequences and the like.
-    fn loaded_objects(&mut self, until: Instant) -> Result<Vec<Object>, TpmError> {
-        let mut objects = Vec::new();
-        for handle in self.transient_handles(until)? {
-            objects.extend(self.read_public(handle, until)?);
-        }
-        Ok(objects)
-    }
-
-    fn transient_handles(&mut self, until: Instant) -> Result<Vec<u32>, TpmError> {
-        self.run(Command::GetCapability, until, |connection| {
-            connection.transient_handles(until)
-        })
-    }
-
-    fn session_handles(&mut self, until: Instant) -> Result<Vec<u32>, TpmError> {
-        self.run(Command::GetCapability, until, |connection| {
-            connection.session_handles(until)
-        })
-    }
-
-    /// TPM2_ReadPublic; nothing if the object is not there, or is of a kind that is
-    /// not known.
-    fn read_public(&mut self, handle: u32, until: Instant) -> Result<Option<Object>, TpmError> {
-        match self.run(Command::ReadPublic, until, |connection| {
-            connection.read_public(handle, until)
-        }) {
-            Ok(object) => Ok(Some(object)),
-            Err(error) if self.connection.is_none() => Err(error),
-            Err(_) => Ok(None),
-        }
-    }
-
-    /// Frees what whoever had the turn before was not given the time to free.
-    fn sweep_after_others(&mut self) {
-        let unclean = self.turn.as_ref().is_some_and(Turn::is_unclean);
-        if unclean && self.place.keeps_objects() {
-            // Should it fail, it is tried again when slots run out.
-            let _ = self.sweep_left(self.deadline.for_work());
-            if self.connection.is_none() {
-                let _ = self.connect(self.deadline.for_work());
-            }
-        }
     }
 
     /// Notes, for those who come after, whether a root key may be loaded.
@@ -336,262 +195,12 @@ impl<C: Connection> Session<C> {
         self.turn.as_ref()?.remembered()
     }
 
-    /// After a connection broke: leaves no root key behind.
-    fn recover(&mut self, name: Option<Name>) -> Result<(), TpmError> {
-        if !self.place.keeps_objects() {
-            self.note(Noted::default());
-            return Ok(());
-        }
-        if self.stuck {
-            // Nothing more can be sent until the TPM has answered.
-            return Err(self.late(Command::FlushContext));
-        }
-        let until = self.deadline.for_cleanup();
-        let mut result = Ok(());
-        for _ in 0..Self::RECOVERIES {
-            result = self.reconnect_and_sweep(name, until);
-            if result.is_ok() {
-                break;
-            }
-        }
-        result
-    }
-
-    fn reconnect_and_sweep(&mut self, name: Option<Name>, until: Instant) -> Result<(), TpmError> {
-        self.connect(until)?;
-        self.sweep_conversation(until)?;
-        self.sweep(name.or_else(|| self.remembered()), until)
-    }
-
-    /// Flushes what the conversation over the connection that broke had loaded
-    /// besides root keys: what was not there before.
-    fn sweep_conversation(&mut self, until: Instant) -> Result<(), TpmError> {
-        let Some((objects, sessions)) = self.others.clone() else {
-            return Ok(());
-        };
-        self.sweep_storage_keys(&objects, until)?;
-        self.sweep_sessions(&sessions, until)?;
-        self.note(Noted::default());
-        Ok(())
-    }
-
     /// Notes what is loaded besides the root key, for those who come after too.
     fn note(&mut self, loaded: Noted) {
         self.loaded = loaded;
         if let Some(turn) = &self.turn {
             turn.note(loaded);
         }
-    }
-
-    fn needs_session(&self) -> bool {
-        self.trust.bus == Bus::Encrypted || self.trust.owner_auth.is_some()
-    }
-
-    /// Begins a session, unless none is needed: for a conversation that is protected,
-    /// salted to the storage key; to show that the owner's password is known, without
-    /// salt.
-    fn converse(&mut self, until: Instant) -> Result<(), TpmError> {
-        if !self.needs_session() {
-            return Ok(());
-        }
-        let kept = self.kept_storage_key(until)?;
-        if self.place.keeps_objects() {
-            let objects = self.transient_handles(until)?;
-            let sessions = self.session_handles(until)?;
-            if let Some(turn) = &self.turn {
-                turn.note_others(&objects, &sessions);
-            }
-            self.others = Some((objects, sessions));
-        }
-        if self.trust.bus == Bus::Plain {
-            return self.start_session(None, until);
-        }
-        let (object, key) = match kept {
-            Some(kept) => kept,
-            None => self.made_storage_key(until)?,
-        };
-        self.start_session(Some((object, &key)), until)?;
-        self.storage_key = Some(key.name());
-        Ok(())
-    }
-
-    /// Tells those who come after what is about to be loaded, should this process not
-    /// live to note its handle.
-    fn announce(&self, coming: Noted) {
-        if let Some(turn) = &self.turn {
-            turn.note(coming);
-        }
-    }
-
-    /// Nothing was loaded of what was announced, as the TPM says.
-    fn withdraw<T>(&mut self, result: &Result<T, TpmError>) {
-        if matches!(result, Err(TpmError::Response { .. })) {
-            self.note(self.loaded);
-        }
-    }
-
-    /// Starts a session, and flushes the key that it is salted to if that is not kept
-    /// in the TPM: its slot is needed, and it is not.
-    fn start_session(
-        &mut self,
-        salted_to: Option<(u32, &StorageKey)>,
-        until: Instant,
-    ) -> Result<(), TpmError> {
-        let command = Command::StartAuthSession;
-        self.announce(Noted {
-            session: Some(Noted::COMING),
-            ..self.loaded
-        });
-        let started = self.run(command, until, |connection| {
-            connection.start_session(salted_to, until)
-        });
-        self.withdraw(&started);
-        if let Ok(session) = started {
-            self.note(Noted {
-                session: Some(session),
-                ..self.loaded
-            });
-        }
-        let flushed = match self.connection {
-            Some(_) => self.flush_storage_key(until),
-            None => Ok(()),
-        };
-        match started {
-            Ok(_) => flushed,
-            Err(TpmError::Response { command, code })
-                if code.is_unimplemented() || code.is_unknown_algorithm() =>
-            {
-                Err(TpmError::NotEncrypted {
-                    lacks: "HMAC sessions with SHA-256 and AES-128-CFB",
-                    command,
-                    code,
-                })
-            }
-            Err(error) => Err(error),
-        }
-    }
-
-    fn flush_storage_key(&mut self, until: Instant) -> Result<(), TpmError> {
-        if let Some(object) = self.loaded.storage_key {
-            self.flush_context(object, until)?;
-            self.note(Noted {
-                storage_key: None,
-                ..self.loaded
-            });
-        }
-        Ok(())
-    }
-
-    fn flush_session(&mut self, until: Instant) -> Result<(), TpmError> {
-        if let Some(session) = self.loaded.session {
-            self.flush_context(session, until)?;
-            self.note(Noted {
-                session: None,
-                ..self.loaded
-            });
-        }
-        Ok(())
-    }
-
-    /// The storage key that is kept in the TPM, if it is one by the TCG's templates
-    /// and the known one.
-    fn kept_storage_key(&mut self, until: Instant) -> Result<Option<(u32, StorageKey)>, TpmError> {
-        match self.run(Command::ReadPublic, until, |connection| {
-            connection.read_public(PERSISTENT_STORAGE_KEY, until)
-        }) {
-            Ok(object) => Ok(StorageKey::of(&object.public_area)
-                .filter(|key| self.trust.check_srk(key.name()).is_ok())
-                .map(|key| (object.object, key))),
-            Err(TpmError::Response { code, .. }) if code.is_nothing_there() => Ok(None),
-            // It is of a kind that is not known.
-            Err(TpmError::Malformed { .. }) if self.connection.is_some() => Ok(None),
-            Err(error) => Err(error),
-        }
-    }
-
-    /// The storage key that is made by one of the TCG's templates: the known one, if
-    /// one is known.
-    fn made_storage_key(&mut self, until: Instant) -> Result<(u32, StorageKey), TpmError> {
-        if self.trust.owner_auth.is_some() {
-            self.begin_as_owner(until)?;
-        }
-        let (mut lacking, mut another) = (None, None);
-        for algorithm in StorageAlgorithm::ALL {
-            let (object, key) = match self.created_storage_key(Hierarchy::Owner, algorithm, until) {
-                Err(error @ TpmError::NotEncrypted { .. }) => {
-                    lacking = Some(error);
-                    continue;
-                }
-                other => other?,
-            };
-            let Err(error) = self.trust.check_srk(key.name()) else {
-                self.flush_session(until)?;
-                return Ok((object, key));
-            };
-            // The known one may be of the other algorithm.
-            if self.flush_storage_key(until).is_err() {
-                return Err(error);
-            }
-            another.get_or_insert(error);
-        }
-        Err(another.or(lacking).expect("there are algorithms"))
-    }
-
-    /// Begins the session in which the storage key is made, where the owner has a
-    /// password. Without salt, who listens could try passwords on what they have
-    /// recorded; so it is salted to a key of nobody's hierarchy, which needs none.
-    fn begin_as_owner(&mut self, until: Instant) -> Result<(), TpmError> {
-        let mut lacking = None;
-        for algorithm in StorageAlgorithm::ALL {
-            match self.created_storage_key(Hierarchy::Null, algorithm, until) {
-                Ok((object, key)) => return self.start_session(Some((object, &key)), until),
-                Err(error @ TpmError::NotEncrypted { .. }) => lacking = Some(error),
-                Err(error) => return Err(error),
-            }
-        }
-        Err(lacking.expect("there are algorithms"))
-    }
-
-    fn created_storage_key(
-        &mut self,
-        hierarchy: Hierarchy,
-        algorithm: StorageAlgorithm,
-        until: Instant,
-    ) -> Result<(u32, StorageKey), TpmError> {
-        let command = Command::CreatePrimary;
-        self.announce(Noted {
-            storage_key: Some(Noted::COMING),
-            ..self.loaded
-        });
-        let created = self.run(command, until, |connection| {
-            connection.create_storage_key(hierarchy, algorithm, until)
-        });
-        self.withdraw(&created);
-        let object = match created {
-            Err(TpmError::Response { command, code }) if code.is_unknown_algorithm() => {
-                return Err(TpmError::NotEncrypted {
-                    lacks: "storage keys of ECC (P-256) and RSA (2048 bits) with AES-128-CFB",
-                    command,
-                    code,
-                });
-            }
-            other => other?,
-        };
-        self.note(Noted {
-            storage_key: Some(object.object),
-            ..self.loaded
-        });
-        let what = "the TPM made another object than it was asked for";
-        match StorageKey::of(&object.public_area) {
-            Some(key) => Ok((object.object, key)),
-            None => Err(malformed(command, what.into())),
-        }
-    }
-
-    /// Flushes what the conversation has loaded besides the root key.
-    fn end_conversation(&mut self, until: Instant) -> Result<(), TpmError> {
-        self.flush_storage_key(until)?;
-        self.flush_session(until)
     }
 
     fn flushed(&mut self, root: &LoadedRoot) -> Result<(), TpmError> {

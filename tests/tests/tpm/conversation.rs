@@ -1,19 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! Who can listen to a conversation with a TPM, or answer in its place.
 
-use std::time::Duration;
-
 use tdk_simulator::Swtpm;
 use tdk_tests::backend::Backend;
 use tdk_tests::middle::{Action, Middle, cc};
 use tdk_tests::{assert_no_handles, oracle, over_both_backends};
 use tpm_derived_keys::KeyInfo;
-use tpm_derived_keys::identity::{Identity, IdentityDigest, Realm, Scope, Subject};
 use tpm_derived_keys::request::Request;
 use tpm_derived_keys::tpm::{
-    Bus, Cause, Name, PERSISTENT_STORAGE_KEY, Patience, RootKey, StorageAlgorithm, StorageKey,
-    TpmError,
+    Bus, Cause, Name, PERSISTENT_STORAGE_KEY, RootKey, StorageAlgorithm, StorageKey, TpmError,
 };
+
+use crate::{PATIENCE, digest};
 
 over_both_backends!(
     a_listener_hears_no_key,
@@ -27,16 +25,6 @@ over_both_backends!(
     a_tpm_without_ecc,
     a_tpm_that_can_not_encrypt,
 );
-
-const PATIENCE: Patience = Patience {
-    turn: Duration::from_mins(2),
-    hold: Duration::from_mins(1),
-};
-
-fn digest() -> IdentityDigest {
-    let identity = Identity::new(Subject::Id, Scope::Uid, 0, Realm::default()).unwrap();
-    identity.digest()
-}
 
 /// What keys are asked for.
 fn requests() -> Vec<Request> {

@@ -4,21 +4,20 @@
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
-use std::time::Duration;
 
 use tdk_simulator::Swtpm;
 use tdk_tests::backend::Backend;
 use tdk_tests::middle::{Action, Middle, cc};
 use tdk_tests::{assert_no_handles, over_both_backends};
 use tpm_derived_keys::KeyInfo;
-use tpm_derived_keys::identity::{Identity, IdentityDigest, Realm, Scope, Subject};
 use tpm_derived_keys::request::Request;
 use tpm_derived_keys::tpm::{
-    Bus, Cause, Direct, Name, OwnerAuth, Patience, RootKey, StorageAlgorithm, TpmError, Trust,
+    Bus, Cause, Direct, Name, OwnerAuth, RootKey, StorageAlgorithm, TpmError, Trust,
 };
 use zeroize::Zeroizing;
 
 use crate::conversation::{heard, keep, owner, storage_key};
+use crate::{PATIENCE, digest};
 
 over_both_backends!(
     a_password_is_not_heard,
@@ -32,16 +31,6 @@ over_both_backends!(
 );
 
 const PASSWORD: &[u8] = b"correct horse battery staple";
-
-const PATIENCE: Patience = Patience {
-    turn: Duration::from_mins(2),
-    hold: Duration::from_mins(1),
-};
-
-fn digest() -> IdentityDigest {
-    let identity = Identity::new(Subject::Id, Scope::Uid, 0, Realm::default()).unwrap();
-    identity.digest()
-}
 
 fn typed(value: &[u8]) -> Arc<OwnerAuth> {
     let value = Zeroizing::new(value.to_vec());

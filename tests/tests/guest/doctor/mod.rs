@@ -8,11 +8,11 @@ use std::fmt::Write;
 use std::time::Duration;
 
 use tdk_simulator::guest::{GuestBuilder, Run};
-use tdk_tests::doctor::{Report, depend};
+use tdk_tests::doctor::{ANSWERS, Report, depend};
 use tdk_tests::guest::{NEW, OLD};
 use tdk_tests::{golden, programs};
 
-use cases::{ANSWERS, Case};
+use cases::Case;
 
 const PRELUDE: &str = r#"
 # Runs doctor, and tells the test of which state.
