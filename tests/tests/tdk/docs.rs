@@ -2,17 +2,23 @@
 //! What documents say of tests.
 
 use std::fs;
+use std::path::Path;
 
 use tdk_tests::project;
 
-/// Whether there is such a test, `BINARY::MODULE::FUNCTION`, or such a module.
+/// Whether there is such a test, `BINARY::MODULE::FUNCTION`, or such a module. Modules may be
+/// in modules.
 fn exists(name: &str) -> bool {
-    let mut parts = name.split("::");
-    let (Some(binary), Some(module)) = (parts.next(), parts.next()) else {
-        return false;
-    };
-    // The module has a file of its own, or a directory.
-    let place = project().join("tests/tests").join(binary).join(module);
+    let mut parts = name.split("::").peekable();
+    let mut place = project().join("tests/tests");
+    place.extend(parts.next());
+    let mut module = "";
+    // A module has a file of its own, or a directory.
+    let is_module = |place: &Path| place.is_dir() || place.with_extension("rs").exists();
+    while let Some(part) = parts.next_if(|part| is_module(&place.join(part))) {
+        place.push(part);
+        module = part;
+    }
     let mut files = vec![place.with_extension("rs")];
     files.extend(
         fs::read_dir(place)
@@ -24,7 +30,7 @@ fn exists(name: &str) -> bool {
         .iter()
         .filter_map(|file| fs::read_to_string(file).ok());
     let text: String = texts.collect();
-    if text.is_empty() {
+    if module.is_empty() || text.is_empty() {
         return false;
     }
     let is_impostor = |name| {
