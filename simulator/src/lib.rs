@@ -27,7 +27,8 @@
 //! # Ok::<(), tdk_simulator::SimError>(())
 //! ```
 //!
-//! Whole machines with such a TPM as their device are in [`guest`].
+//! Whole machines with such a TPM as their device are in [`guest`]; slow, busy and
+//! broken TPMs in [`proxy`].
 //!
 //! # One connection at a time
 //!
@@ -48,6 +49,7 @@ mod error;
 pub mod guest;
 mod ports;
 mod process;
+pub mod proxy;
 mod state;
 mod swtpm;
 mod wire;

@@ -19,6 +19,8 @@ struct Arguments {
 enum Command {
     /// Run a software TPM until Ctrl-C and print its TCTI string.
     Swtpm(cli::swtpm::Arguments),
+    /// Stand before a software TPM, as a slow, busy or broken one.
+    Proxy(cli::proxy::Arguments),
     /// Run a script, or a shell, in a virtual machine with a software TPM.
     Guest(cli::guest::Arguments),
 }
@@ -26,6 +28,7 @@ enum Command {
 fn main() -> ExitCode {
     let result = match Arguments::parse().command {
         Command::Swtpm(arguments) => cli::swtpm::run(arguments),
+        Command::Proxy(arguments) => return cli::proxy::run(arguments),
         Command::Guest(arguments) => return cli::guest::run(arguments),
     };
     match result {

@@ -125,6 +125,10 @@ impl Swtpm {
         self.address.tcti()
     }
 
+    pub(crate) fn address(&self) -> &Address {
+        &self.address
+    }
+
     /// The id of the process.
     pub fn pid(&self) -> u32 {
         self.process.pid()

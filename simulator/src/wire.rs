@@ -37,6 +37,7 @@ const CC_HIERARCHY_CONTROL: u32 = 0x0121;
 const CC_CLEAR: u32 = 0x0126;
 const CC_HIERARCHY_CHANGE_AUTH: u32 = 0x0129;
 const CC_DICTIONARY_ATTACK_PARAMETERS: u32 = 0x013a;
+const CC_STARTUP: u32 = 0x0144;
 const CC_SHUTDOWN: u32 = 0x0145;
 const CC_GET_CAPABILITY: u32 = 0x017a;
 
@@ -53,6 +54,11 @@ const RESPONSE_MAX: usize = 65_536;
 /// `TPM2_Shutdown` with `TPM_SU_CLEAR`.
 pub(crate) fn shutdown() -> Vec<u8> {
     frame(ST_NO_SESSIONS, CC_SHUTDOWN, &SU_CLEAR.to_be_bytes())
+}
+
+/// `TPM2_Startup` with `TPM_SU_CLEAR`.
+pub(crate) fn startup() -> Vec<u8> {
+    frame(ST_NO_SESSIONS, CC_STARTUP, &SU_CLEAR.to_be_bytes())
 }
 
 /// `TPM2_GetCapability` for as many handles as there are, `first` and above.

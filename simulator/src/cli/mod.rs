@@ -2,6 +2,7 @@
 //! One module for each subcommand.
 
 pub(crate) mod guest;
+pub(crate) mod proxy;
 pub(crate) mod swtpm;
 
 use std::fs::DirBuilder;

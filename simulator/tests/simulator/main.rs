@@ -4,5 +4,6 @@
 mod common;
 mod lifecycle;
 mod owner;
+mod proxy;
 mod states;
 mod tdk_sim;

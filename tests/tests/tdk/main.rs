@@ -13,6 +13,7 @@ mod owner_auth;
 mod pairs;
 mod policy;
 mod request;
+mod simulator;
 mod ssh_agent;
 
 use std::fs::{self, Permissions};
