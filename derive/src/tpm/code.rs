@@ -63,6 +63,22 @@ impl ResponseCode {
         )
     }
 
+    /// Whether something that was loaded is there no more: the TPM has been reset, or
+    /// somebody has flushed it.
+    pub(super) fn is_lost(self) -> bool {
+        matches!(
+            self.base(),
+            Some(
+                TpmRcBase::ReferenceH0
+                    | TpmRcBase::ReferenceH1
+                    | TpmRcBase::ReferenceH2
+                    | TpmRcBase::ReferenceS0
+                    | TpmRcBase::ReferenceS1
+                    | TpmRcBase::ReferenceS2
+            )
+        )
+    }
+
     /// Whether the TPM does not implement the command.
     pub(super) fn is_unimplemented(self) -> bool {
         self.base() == Some(TpmRcBase::CommandCode)
@@ -98,7 +114,7 @@ impl ResponseCode {
     }
 
     pub(super) fn cause(self) -> Cause {
-        if self.is_retry() || self.is_out_of_slots() {
+        if self.is_retry() || self.is_out_of_slots() || self.is_lost() {
             return Cause::Busy;
         }
         match self.base() {
@@ -129,6 +145,9 @@ impl ResponseCode {
                 "power-cycle the machine; if it stays so, the TPM is broken"
             }
             Some(TpmRcBase::Reboot | TpmRcBase::Upgrade) => "restart the machine",
+            _ if self.is_lost() => {
+                "ask again: the TPM has been reset, or somebody has flushed what was loaded"
+            }
             _ => match self.cause() {
                 Cause::OwnerAuth => {
                     "the owner hierarchy has a password: put it into a file that only root can \
@@ -235,6 +254,7 @@ fn sentence(base: TpmRcBase) -> &'static str {
         TpmRcBase::Canceled => "the command was cancelled",
         TpmRcBase::Testing => "the TPM is testing itself",
         TpmRcBase::ReferenceH0 => "the object is not loaded",
+        TpmRcBase::ReferenceS0 => "the session is not loaded",
         TpmRcBase::NvRate => "the TPM spares its non-volatile memory",
         TpmRcBase::Lockout => "the TPM is locked out after wrong authorizations",
         TpmRcBase::Retry => "the TPM was not ready",
@@ -292,6 +312,8 @@ mod tests {
             (0x01E, Cause::NoTpm),
             (0x9A2, Cause::OwnerAuth),
             (0x98E, Cause::OwnerAuth),
+            (0x910, Cause::Busy),
+            (0x918, Cause::Busy),
             (0x921, Cause::Busy),
             (0x922, Cause::Busy),
             (0x902, Cause::Busy),

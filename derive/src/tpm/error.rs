@@ -215,6 +215,11 @@ impl TpmError {
             Self::TurnLimit(_) | Self::Deadline { .. } | Self::Closed { .. } | Self::Io { .. } => {
                 Cause::Busy
             }
+            // What was loaded is gone: the TPM has been reset.
+            Self::Response {
+                command: Command::FlushContext,
+                code,
+            } if code.is_nothing_there() => Cause::Busy,
             Self::Response { code, .. } => code.cause(),
             Self::OwnerAuth { .. } => Cause::OwnerAuth,
             Self::OtherRoot { .. } | Self::OtherStorageKey { .. } => Cause::OtherSeed,

@@ -27,8 +27,12 @@ pub struct Session<C: Connection> {
     trust: Trust,
     deadline: Deadline,
     connection: Option<C>,
+    /// The root key that this connection has loaded.
+    root: Option<u32>,
     /// What is loaded besides the root key.
     loaded: Noted,
+    /// A sequence may be loaded that has no handle here.
+    has_lost_sequence: bool,
     /// What others had loaded before: objects, sessions.
     others: Option<(Vec<u32>, Vec<u32>)>,
     /// The Name of the storage key that the last conversation was salted to.
@@ -71,7 +75,9 @@ impl<C: Connection> Session<C> {
             trust: trust.clone(),
             deadline,
             connection: None,
+            root: None,
             loaded: Noted::default(),
+            has_lost_sequence: false,
             others: None,
             storage_key: None,
             commands: 0,
@@ -102,6 +108,8 @@ impl<C: Connection> Session<C> {
 
     fn connect(&mut self, until: Instant) -> Result<(), TpmError> {
         self.connection = None;
+        // Whatever it has loaded is nobody's now.
+        self.root = None;
         let auth = self.trust.owner_auth.as_ref();
         let connection = C::open(&self.place, auth, until).map_err(|source| TpmError::Open {
             tcti: self.place.to_string(),
@@ -204,22 +212,21 @@ impl<C: Connection> Session<C> {
     }
 
     fn flushed(&mut self, root: &LoadedRoot) -> Result<(), TpmError> {
-        if self.connection.is_none() {
+        if self.connection.is_none() || self.has_lost_sequence {
             return self.recover(Some(root.name));
         }
         let until = self.deadline.for_flush();
-        let flushed = self.flush_context(root.object, until);
-        // The session as well, if there is still somebody to flush it.
-        let ended = match &self.connection {
-            Some(_) => self.end_conversation(until),
-            None => Ok(()),
+        let Err(error) = self.flush_all(root, until) else {
+            return Ok(());
         };
-        match flushed.and(ended) {
-            Err(error) if self.connection.is_none() => {
-                self.recover(Some(root.name)).map_err(|_| error)
-            }
-            result => result,
-        }
+        // What is loaded is not what it was thought to be.
+        self.recover(Some(root.name)).map_err(|_| error)
+    }
+
+    fn flush_all(&mut self, root: &LoadedRoot, until: Instant) -> Result<(), TpmError> {
+        self.flush_context(root.object, until)?;
+        self.root = None;
+        self.end_conversation(until)
     }
 
     /// The root key, and what it takes to have it made.
@@ -261,7 +268,10 @@ impl<C: Connection> Session<C> {
             connection.create_primary(until)
         })?;
         match root {
-            Ok(name) => Ok(LoadedRoot { object, name }),
+            Ok(name) => {
+                self.root = Some(object);
+                Ok(LoadedRoot { object, name })
+            }
             Err(unfit) => {
                 let _ = self.flush_context(object, self.deadline.for_cleanup());
                 Err(match unfit {
@@ -281,11 +291,16 @@ impl<C: Connection> Session<C> {
         root: &LoadedRoot,
         digest: &IdentityDigest,
     ) -> Result<IdentityKey, TpmError> {
+        self.has_lost_sequence = true;
+        if let Some(turn) = &self.turn {
+            turn.mark_sequence();
+        }
         let started = self.ask(Command::HmacStart, |connection, until| {
             connection.hmac_start(root, until)
         });
         let sequence = match started {
             Err(TpmError::Response { command, code }) if code.is_unimplemented() => {
+                self.has_lost_sequence = false;
                 return Err(TpmError::NotEncrypted {
                     lacks: "both TPM2_HMAC and TPM2_HMAC_Start",
                     command,
@@ -297,8 +312,14 @@ impl<C: Connection> Session<C> {
         let completed = self.ask(Command::SequenceComplete, |connection, until| {
             connection.sequence_complete(sequence, digest, until)
         });
-        if completed.is_err() && self.connection.is_some() {
-            let _ = self.flush_context(sequence, self.deadline.for_flush());
+        let ended = completed.is_ok()
+            || self.connection.is_some()
+                && self
+                    .flush_context(sequence, self.deadline.for_flush())
+                    .is_ok();
+        self.has_lost_sequence = !ended;
+        if ended {
+            self.mark_loaded(true);
         }
         completed
     }
@@ -315,19 +336,8 @@ impl<C: Connection> Tpm for Session<C> {
         let mut result = self.begun_root(until);
         if let Err(error) = &mut result {
             self.judge_owner_auth(error);
-            let clean = if self.connection.is_none() {
-                // The first error tells more than one of the attempt to clean up.
-                self.recover(None).is_ok()
-            } else {
-                // It answered, perhaps with something that was flushed if it could be.
-                let ended = self.end_conversation(self.deadline.for_cleanup()).is_ok();
-                ended
-                    && matches!(
-                        error,
-                        TpmError::Response { .. } | TpmError::OwnerAuth { .. }
-                    )
-            };
-            if clean {
+            // The first error tells more than one of the attempt to clean up.
+            if self.abandon(error).is_ok() {
                 self.mark_loaded(false);
             }
         }

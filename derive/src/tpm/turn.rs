@@ -8,7 +8,7 @@
 //! bring a software TPM of their own) go without.
 //!
 //! In the lock file stands the Name of the TPM's root key, whether one may be
-//! loaded, and the handles of a storage key and a session that may be: so that the
+//! loaded, or a sequence besides, and the handles of a storage key and a session that may be: so that the
 //! next in line knows of what a killed process has left, and can tell it from what
 //! is others'. And which file's password of the owner's the TPM has refused, so that
 //! it is not tried again.
@@ -87,7 +87,18 @@ impl Turn {
     /// Whether whoever had the turn last may have left a root key loaded.
     pub(super) fn is_unclean(&self) -> bool {
         let mut mark = [0];
-        self.0.read_exact_at(&mut mark, Self::MARK).is_ok() && mark == *b"!"
+        self.0.read_exact_at(&mut mark, Self::MARK).is_ok() && (mark == *b"!" || mark == *b"s")
+    }
+
+    /// Whether whoever had the turn last may have left a sequence loaded as well.
+    pub(super) fn has_sequence(&self) -> bool {
+        let mut mark = [0];
+        self.0.read_exact_at(&mut mark, Self::MARK).is_ok() && mark == *b"s"
+    }
+
+    /// Says that a sequence may be loaded from now on, besides a root key.
+    pub(super) fn mark_sequence(&self) {
+        self.write(b"s", Self::MARK);
     }
 
     /// Says whether a root key may be loaded from now on.
@@ -295,8 +306,11 @@ mod tests {
         let turn = Turn::wait(file(directory.path()), Duration::ZERO).unwrap();
         assert!(turn.is_unclean());
         assert_eq!(turn.remembered(), Some(Name([1; Name::SIZE])));
+        assert!(!turn.has_sequence());
+        turn.mark_sequence();
+        assert!(turn.is_unclean() && turn.has_sequence());
         turn.mark(false);
-        assert!(!turn.is_unclean());
+        assert!(!turn.is_unclean() && !turn.has_sequence());
     }
 
     #[test]

@@ -19,6 +19,7 @@ over_both_backends!(
     a_tpm_that_never_answers,
     no_tpm,
     slots_that_others_use_are_left_alone,
+    no_slot_for_a_sequence,
     an_owner_who_has_a_password,
     an_owner_hierarchy_that_is_off,
     a_tpm_that_nobody_started,
@@ -192,7 +193,23 @@ fn slots_that_others_use_are_left_alone(backend: Backend) {
     let tpm = Swtpm::builder().start().unwrap();
     // From here on it is known what the root key is called.
     derive(backend, &tpm.tcti(), LONG).unwrap();
-    // An RSA or ECC key would do as well; this is a KEYEDHASH of another template.
+    let others = others_key();
+    for _ in 0..3 {
+        let response = tpm.send(&others).unwrap();
+        assert_eq!(&response[6..10], [0; 4], "{response:02x?}");
+    }
+    let error = derive(backend, &tpm.tcti(), SHORT).unwrap_err();
+    assert_eq!(error.cause(), Cause::Busy);
+    assert!(
+        error.to_string().contains("TPM_RC_OBJECT_MEMORY"),
+        "{error}"
+    );
+    assert_eq!(tpm.transient_handles().unwrap().len(), 3);
+}
+
+/// TPM2_CreatePrimary of somebody else's key. An RSA or ECC key would do as well; this
+/// is a KEYEDHASH of another template.
+fn others_key() -> Vec<u8> {
     let mut others = hex::decode(concat!(
         "8002",
         "00000054",
@@ -214,17 +231,37 @@ fn slots_that_others_use_are_left_alone(backend: Backend) {
     .unwrap();
     let length = u32::try_from(others.len()).unwrap();
     others[2..6].copy_from_slice(&length.to_be_bytes());
-    for _ in 0..3 {
+    others
+}
+
+/// A root key is no slot that others have left, for the process that has made it.
+fn no_slot_for_a_sequence(backend: Backend) {
+    let tpm = Swtpm::builder().start().unwrap();
+    // From here on it is known what the root key is called.
+    derive(backend, &tpm.tcti(), LONG).unwrap();
+    // TPM_RC_COMMAND_CODE: it has no TPM2_HMAC.
+    let middle = Middle::before(&tpm, |code, _| match code {
+        cc::HMAC => Action::Answer(0x143),
+        _ => Action::Pass,
+    });
+    let others = others_key();
+    for _ in 0..2 {
         let response = tpm.send(&others).unwrap();
         assert_eq!(&response[6..10], [0; 4], "{response:02x?}");
     }
-    let error = derive(backend, &tpm.tcti(), SHORT).unwrap_err();
-    assert_eq!(error.cause(), Cause::Busy);
-    assert!(
-        error.to_string().contains("TPM_RC_OBJECT_MEMORY"),
-        "{error}"
-    );
-    assert_eq!(tpm.transient_handles().unwrap().len(), 3);
+    let result = derive(backend, &middle.tcti(), SILENCE);
+    match backend.bus() {
+        // TPM2_Sign needs no slot.
+        Bus::Plain => drop(result.unwrap()),
+        Bus::Encrypted => {
+            let error = result.unwrap_err();
+            assert_eq!(error.cause(), Cause::Busy, "{error}");
+            let expected = "TPM2_HMAC_Start: TPM_RC_OBJECT_MEMORY";
+            assert!(error.to_string().starts_with(expected), "{error}");
+        }
+    }
+    assert_eq!(tpm.transient_handles().unwrap().len(), 2);
+    assert!(tpm.session_handles().unwrap().is_empty());
 }
 
 fn an_owner_who_has_a_password(backend: Backend) {

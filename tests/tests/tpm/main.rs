@@ -8,6 +8,7 @@ mod device;
 mod diagnosis;
 mod faults;
 mod keys;
+mod matrix;
 mod owner_auth;
 
 use std::time::Duration;

@@ -71,8 +71,11 @@ impl Link {
         response: &mut [u8; MOST],
         until: Instant,
     ) -> io::Result<usize> {
-        self.waiting = true;
         let fd = self.fd.as_ref().expect("taken by drop only");
+        if self.answers.is_none() {
+            nothing_unread(fd)?;
+        }
+        self.waiting = true;
         let mut sent = 0;
         while sent < command.len() {
             // A device takes a command when it has none.
@@ -134,6 +137,20 @@ impl Drop for Link {
         if self.is_stuck() {
             std::mem::forget(self.fd.take());
         }
+    }
+}
+
+/// An error if something has come that nobody has asked for: it would be taken for the
+/// answer to the next command.
+fn nothing_unread(socket: &OwnedFd) -> io::Result<()> {
+    match rustix::io::retry_on_intr(|| rustix::io::read(socket, &mut [0])) {
+        Err(Errno::AGAIN) => Ok(()),
+        Ok(0) | Err(Errno::CONNRESET) => Err(eof()),
+        Ok(_) => {
+            let what = "more has come than the answer to the command before";
+            Err(io::Error::new(io::ErrorKind::InvalidData, what))
+        }
+        Err(error) => Err(error.into()),
     }
 }
 

@@ -36,7 +36,8 @@ impl<C: Connection> Session<C> {
     fn sweep(&mut self, name: Option<Name>, until: Instant) -> Result<(), TpmError> {
         for object in self.loaded_objects(until)? {
             let found = Name::of_root(&object.public_area);
-            if found.is_some() && (name.is_none() || found == name) {
+            let is_ours = self.root == Some(object.object);
+            if found.is_some() && (name.is_none() || found == name) && !is_ours {
                 self.flush_context(object.object, until)?;
             }
         }
@@ -80,6 +81,13 @@ impl<C: Connection> Session<C> {
         // Not what this process has loaded itself.
         if self.loaded == Noted::default() {
             self.sweep_noted(until)?;
+        }
+        let turn = self.turn.as_ref().filter(|turn| turn.has_sequence());
+        if !self.has_lost_sequence
+            && let Some((objects, _)) = turn.and_then(Turn::others)
+        {
+            // libtss2 knows no sequences but those that it has started.
+            let _ = self.sweep_sequences(&objects, until);
         }
         self.sweep(self.remembered(), until)
     }
@@ -126,14 +134,66 @@ impl<C: Connection> Session<C> {
         self.sweep_storage_keys(&objects, until)?;
         self.sweep_sessions(&sessions, until)?;
         self.note(Noted::default());
+        if self.has_lost_sequence {
+            self.sweep_sequences(&objects, until)?;
+            self.has_lost_sequence = false;
+        }
         Ok(())
     }
 
-    /// After a connection broke: leaves no root key behind.
+    /// Flushes sequences but for those of others. They have no public area.
+    fn sweep_sequences(&mut self, others: &[u32], until: Instant) -> Result<(), TpmError> {
+        for handle in self.transient_handles(until)? {
+            if !others.contains(&handle) && self.read_public(handle, until)?.is_none() {
+                self.flush_context(handle, until)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// After an error on the way to a root key: leaves nothing behind.
+    pub(super) fn abandon(&mut self, error: &TpmError) -> Result<(), TpmError> {
+        let has_answered = matches!(
+            error,
+            TpmError::Response { .. }
+                | TpmError::OwnerAuth { .. }
+                | TpmError::OtherStorageKey { .. }
+                | TpmError::NotEncrypted { .. }
+        );
+        if self.connection.is_none() || !has_answered {
+            return self.recover(None);
+        }
+        let until = self.deadline.for_cleanup();
+        let swept = self
+            .end_conversation(until)
+            .and_then(|()| self.sweep_unexpected(until));
+        match swept {
+            Err(_) => self.recover(None),
+            clean => clean,
+        }
+    }
+
+    /// The TPM says that a command has failed. Flushes what is loaded nevertheless,
+    /// where nobody else can have loaded it.
+    fn sweep_unexpected(&mut self, until: Instant) -> Result<(), TpmError> {
+        if self.turn.is_none() || !self.place.keeps_objects() {
+            return Ok(());
+        }
+        self.sweep_conversation(until)?;
+        self.sweep(self.remembered(), until)
+    }
+
+    /// After a connection broke, or answered what can't be understood: leaves nothing
+    /// behind, over another one.
     pub(super) fn recover(&mut self, name: Option<Name>) -> Result<(), TpmError> {
         if !self.place.keeps_objects() {
             self.note(Noted::default());
-            return Ok(());
+            self.has_lost_sequence = false;
+            // With the connection goes what it has loaded.
+            return match &self.connection {
+                Some(_) => self.connect(self.deadline.for_cleanup()),
+                None => Ok(()),
+            };
         }
         if self.stuck {
             // Nothing more can be sent until the TPM has answered.
