@@ -109,9 +109,10 @@ fn start(arguments: Arguments) -> Result<ExitCode, Box<dyn Error>> {
     if let Some(seed) = arguments.random {
         plan = plan.and_random(seed, arguments.percent, arguments.random_fault);
     }
-    let mut builder = builder.plan(plan).endpoint(match arguments.tcp {
-        true => Endpoint::Tcp,
-        false => Endpoint::Unix,
+    let mut builder = builder.plan(plan).endpoint(if arguments.tcp {
+        Endpoint::Tcp
+    } else {
+        Endpoint::Unix
     });
     if let Some(chip) = arguments.profile {
         builder = builder.chip(chip);
@@ -126,29 +127,26 @@ fn start(arguments: Arguments) -> Result<ExitCode, Box<dyn Error>> {
     }
     let proxy = builder.start()?;
 
-    let status = match arguments.command.split_first() {
-        Some((program, rest)) => {
-            let in_place = |word: &String| word.replace("{}", &proxy.tcti());
-            let child = Command::new(program)
-                .args(rest.iter().map(in_place))
-                .spawn();
-            let child = child.map_err(|error| format!("starting {program}: {error}"))?;
-            wait(child, &mut signals)?
-        }
-        None => {
-            let mut stdout = io::stdout().lock();
-            writeln!(stdout, "{}", proxy.tcti())?;
-            stdout.flush()?;
-            eprintln!("stop with Ctrl-C");
-            for signal in signals.forever() {
-                match &mut tpm {
-                    _ if signal != SIGCHLD => break,
-                    Some(tpm) => tpm.check()?,
-                    None => {}
-                }
+    let status = if let Some((program, rest)) = arguments.command.split_first() {
+        let in_place = |word: &String| word.replace("{}", &proxy.tcti());
+        let child = Command::new(program)
+            .args(rest.iter().map(in_place))
+            .spawn();
+        let child = child.map_err(|error| format!("starting {program}: {error}"))?;
+        wait(child, &mut signals)?
+    } else {
+        let mut stdout = io::stdout().lock();
+        writeln!(stdout, "{}", proxy.tcti())?;
+        stdout.flush()?;
+        eprintln!("stop with Ctrl-C");
+        for signal in signals.forever() {
+            match &mut tpm {
+                _ if signal != SIGCHLD => break,
+                Some(tpm) => tpm.check()?,
+                None => {}
             }
-            ExitCode::SUCCESS
         }
+        ExitCode::SUCCESS
     };
     proxy.stop()?;
     if let Some(tpm) = tpm {

@@ -286,11 +286,11 @@ fn by_hand() {
         directory.path().join("pcap"),
     );
     // A shell can't speak to Unix sockets; over TCP bash can.
-    let script = r#"port=${0##*=}
+    let script = r"port=${0##*=}
         exec 3<>/dev/tcp/127.0.0.1/$port
         printf '\x80\x01\0\0\0\x0c\0\0\x01\x7b\0\x08' >&3
         head -c 10 <&3 | od -An -tx1
-        exit 7"#;
+        exit 7";
     let output = tdk_sim(&[
         "--tcp",
         "--fault",
