@@ -16,4 +16,5 @@ mod requests;
 mod sandbox;
 mod session;
 mod slots;
+mod storm;
 mod tpms;

@@ -1,0 +1,196 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! A thousand askers at once, and one TPM.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal};
+use tdk_client::{Error, Identity};
+use tdk_simulator::Swtpm;
+use tdk_simulator::proxy::{Plan, Proxy, Rule, What};
+use tdk_tests::live::Rule as Line;
+use tdk_tests::oracle::{self, Request};
+use tdk_tests::storm::{Answered, Asking, Summary, at_once, in_a_row};
+use tdk_tests::{assert_no_handles, golden};
+
+/// How many ask, and for which keys: those of 40 users, 25 each, so that nobody's quota
+/// of keys is full.
+fn askings(line: &Line, count: usize) -> Vec<Asking> {
+    (0..count)
+        .map(|number| Asking {
+            uid: u32::try_from(2000 + number % 40).unwrap(),
+            key_id: line.key_id(&format!("{}", number % 200)),
+            length: u16::try_from(16 + number % 49).unwrap(),
+            // By the executable, of this test; by the user alone.
+            identity: [Identity::Path, Identity::Id][number / 40 % 2],
+        })
+        .collect()
+}
+
+fn line(tcti: &str) -> Line {
+    Line::direct(&format!("tcti = \"{tcti}\"\n"))
+}
+
+/// Fails if a key is not the one that the oracle computes.
+fn assert_right(tpm: &Swtpm, askings: &[Asking], answers: &[Answered]) {
+    let program = std::env::current_exe().unwrap();
+    let requests: Vec<_> = askings
+        .iter()
+        .map(|asking| {
+            let (word, value) = match asking.identity {
+                Identity::Path => ("path", program.to_str().unwrap()),
+                _ => ("id", ""),
+            };
+            let info = format!("{} {word}", asking.length);
+            Request::user(&asking.key_id, &info, asking.uid, value)
+        })
+        .collect();
+    let expected = oracle::derive(&tpm.tcti(), &requests);
+    for ((answer, expected), asking) in answers.iter().zip(expected).zip(askings) {
+        match &answer.key {
+            Ok(key) => assert_eq!(*key, expected.unwrap(), "{asking:?}"),
+            Err(error) => panic!("{asking:?}: {error}"),
+        }
+    }
+}
+
+/// By how many places the answers came in another order than the questions: half of
+/// them, and the worst.
+fn out_of_order(answers: &[Answered]) -> (usize, usize) {
+    let rank = |by: fn(&Answered) -> Duration| {
+        let mut order: Vec<_> = (0..answers.len()).collect();
+        order.sort_by_key(|number| by(&answers[*number]));
+        let mut rank = vec![0; order.len()];
+        for (place, number) in order.into_iter().enumerate() {
+            rank[number] = place;
+        }
+        rank
+    };
+    let (asked, answered) = (rank(|a| a.asked), rank(|a| a.answered));
+    let mut by: Vec<_> = asked
+        .iter()
+        .zip(&answered)
+        .map(|(asked, answered)| asked.abs_diff(*answered))
+        .collect();
+    by.sort_unstable();
+    (by[by.len() / 2], by[by.len() - 1])
+}
+
+fn print(what: &str, answers: &[Answered]) {
+    let summary = Summary::of(answers);
+    let (median, worst) = out_of_order(answers);
+    println!(
+        "{what}: {} keys, {:.0} a second; waited {:?}, p99 {:?}, longest {:?}; out of order \
+         by {median} places, worst {worst}",
+        summary.keys,
+        summary.throughput(),
+        summary.median,
+        summary.p99,
+        summary.longest,
+    );
+}
+
+#[test]
+fn a_thousand_at_once() {
+    let tpm = golden::tpm();
+    let line = line(&tpm.tcti());
+    let askings = askings(&line, 1000);
+    let answers = in_a_row(&askings[..200]);
+    print("one after the other", &answers);
+    assert_right(&tpm, &askings[..200], &answers);
+    let answers = at_once(&askings);
+    print("at once", &answers);
+    assert_right(&tpm, &askings, &answers);
+    line.assert_nothing_left();
+    assert_no_handles(&tpm);
+}
+
+/// Has a crash happen to one callout after the other, until told to stop: how many.
+fn crash_some(line: &Line, stop: &AtomicBool) -> usize {
+    let mut crashed = 0;
+    while !stop.load(Ordering::SeqCst) && crashed < 5 {
+        thread::sleep(Duration::from_millis(200));
+        // The oldest has been there for long enough to answer its asker, and may well
+        // have the TPM. As a fault in its own code would.
+        if let Some(callout) = line.callouts().into_iter().min() {
+            let pid = Pid::from_raw(i32::try_from(callout).unwrap()).unwrap();
+            let signal = [Signal::SEGV, Signal::TERM][crashed % 2];
+            let sent = rustix::process::kill_process(pid, signal);
+            crashed += usize::from(sent.is_ok());
+        }
+    }
+    crashed
+}
+
+/// How long somebody was connected to the TPM, of those who have gone.
+fn in_use(proxy: &Proxy) -> Duration {
+    let (mut since, mut total) = (HashMap::new(), Duration::ZERO);
+    for event in proxy.events() {
+        match event.what {
+            What::Connected => drop(since.insert(event.connection, event.at)),
+            What::Closed => {
+                let began = since.remove(&event.connection).unwrap_or(event.at);
+                total += event.at.saturating_sub(began);
+            }
+            _ => {}
+        }
+    }
+    total
+}
+
+#[test]
+fn with_trouble_in_the_middle() {
+    let tpm = golden::tpm();
+    // Some four hundred commands are of fifty derivations.
+    let trouble: [Rule; 2] = [
+        "any@1000:power-cycle".parse().unwrap(),
+        "TPM2_HMAC@250..260:rc=TPM_RC_LOCKOUT".parse().unwrap(),
+    ];
+    let proxy = Proxy::before(&tpm)
+        .plan(Plan::script(trouble))
+        .start()
+        .unwrap();
+    let line = line(&proxy.tcti());
+    let askings = askings(&line, 500);
+    let stop = Arc::new(AtomicBool::new(false));
+    let (mut answers, crashed) = thread::scope(|scope| {
+        let crashing = scope.spawn(|| crash_some(&line, &stop));
+        let answers = at_once(&askings);
+        stop.store(true, Ordering::SeqCst);
+        (answers, crashing.join().unwrap())
+    });
+    print("with trouble", &answers);
+    let busy = in_use(&proxy).as_secs_f64() / Summary::of(&answers).total.as_secs_f64();
+    println!("somebody had the TPM for {:.0} % of the time", busy * 100.0);
+    let fired = proxy.fired();
+    assert_eq!(fired.len(), 12, "{fired:?}");
+    let resets = proxy.events().into_iter();
+    assert_eq!(
+        resets
+            .filter(|event| event.what == What::PowerCycled)
+            .count(),
+        1
+    );
+
+    let (mut later, mut failed) = (0, 0);
+    for (asking, answer) in askings.iter().zip(&mut answers) {
+        match &answer.key {
+            Ok(_) => continue,
+            Err(Error::Later) => later += 1,
+            // A callout that crashed.
+            Err(Error::Failed) => failed += 1,
+            Err(error) => panic!("{asking:?}: {error}"),
+        }
+        // Once more.
+        *answer = in_a_row(std::slice::from_ref(asking)).remove(0);
+    }
+    println!("{later} EAGAIN, {failed} EKEYREJECTED, {crashed} crashes");
+    assert!(later >= 11, "{later}");
+    assert!(crashed > 0 && failed <= crashed, "{failed} of {crashed}");
+    assert_right(&tpm, &askings, &answers);
+    line.assert_nothing_left();
+    assert_no_handles(&tpm);
+}
