@@ -182,18 +182,19 @@ fn serve(
                 pass()?;
                 return Ok(());
             }
-            Action::Silence => silence(&mut client),
+            Action::Silence => silence(&mut client, &mut tpm),
             Action::SilenceAfter => {
                 pass()?;
-                drop(tpm.take());
-                silence(&mut client);
+                silence(&mut client, &mut tpm);
             }
         }
     }
 }
 
-/// Until the other side has had enough.
-fn silence(client: &mut UnixStream) {
+/// Until the other side has had enough. The TPM, which serves one connection at a time, is free
+/// for others.
+fn silence(client: &mut UnixStream, tpm: &mut Option<UnixStream>) {
+    *tpm = None;
     let _ = client.set_read_timeout(Some(Duration::from_mins(1)));
     let _ = client.read(&mut [0]);
 }

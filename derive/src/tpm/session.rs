@@ -154,6 +154,7 @@ impl<C: Connection> Session<C> {
         send: impl Fn(&mut C) -> Result<T, Failed>,
     ) -> Result<T, TpmError> {
         let mut pause = Duration::from_millis(1);
+        let mut put_off = None;
         loop {
             let Some(connection) = &mut self.connection else {
                 return Err(TpmError::Closed { command });
@@ -167,7 +168,14 @@ impl<C: Connection> Session<C> {
                 Err(Failed::Connection(error)) => {
                     self.stuck |= connection.is_stuck();
                     self.connection = None;
-                    return Err(self.broken(command, error));
+                    let error = self.broken(command, error);
+                    // It was the time for a further try that was over.
+                    return Err(match (error, put_off) {
+                        (TpmError::Deadline { .. }, Some(code)) => {
+                            TpmError::Response { command, code }
+                        }
+                        (error, _) => error,
+                    });
                 }
             };
             let may_sweep = self.turn.is_some() && self.place.keeps_objects() && !self.has_swept;
@@ -180,6 +188,7 @@ impl<C: Connection> Session<C> {
             if !again || Instant::now() + pause >= until {
                 return Err(TpmError::Response { command, code });
             }
+            put_off = Some(code);
             thread::sleep(pause);
             pause = (pause * 2).min(Duration::from_millis(100));
         }
