@@ -77,7 +77,22 @@ impl Field {
 
     /// The one that rules call so.
     pub(super) fn of_name(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|field| field.name() == name)
+        Some(match name {
+            "key_id" => Self::KeyId,
+            "key_type" => Self::KeyType,
+            "what" => Self::What,
+            "identity" => Self::Identity,
+            "uid" => Self::Uid,
+            "user" => Self::User,
+            "gid" => Self::Gid,
+            "group" => Self::Group,
+            "exe" => Self::Exe,
+            "unit" => Self::Unit,
+            "label" => Self::Label,
+            "package" => Self::Package,
+            "sha256" => Self::Sha256,
+            _ => return None,
+        })
     }
 }
 

@@ -6,11 +6,13 @@
 
 use std::fmt;
 
+use smol_str::SmolStr;
+
 /// A pattern that bytes match as a whole, or don't.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Glob {
     /// As it was written.
-    text: Box<str>,
+    text: SmolStr,
     /// So many bytes of it, from the first, stand for themselves.
     plain: usize,
     /// Whether it is about paths.

@@ -85,9 +85,13 @@ impl Policy {
             self.default = default;
         }
         let number = self.files.len();
-        for (line, rule) in parsed.rules {
-            self.places.push(Place { file: number, line });
-            self.rules.push(rule);
+        let places = parsed.lines.into_iter();
+        self.places
+            .extend(places.map(|line| Place { file: number, line }));
+        if self.rules.is_empty() {
+            self.rules = parsed.rules;
+        } else {
+            self.rules.extend(parsed.rules);
         }
         self.files.push(file);
         Ok(())

@@ -13,8 +13,10 @@ mod facts;
 #[cfg(feature = "fuzzing")]
 pub(crate) mod fuzzing;
 mod glob;
+mod lines;
 mod load;
 mod parse;
+mod pattern;
 mod plain;
 mod rule;
 

@@ -4,29 +4,24 @@
 use std::fmt;
 
 use serde::Deserialize;
-use serde::de::{self, DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
-use smallvec::smallvec;
+use serde::de::{self, DeserializeSeed, Deserializer, MapAccess, Visitor};
 use toml::Spanned;
 
 use super::doubt::Doubt;
 use super::facts::Field;
-use super::glob::Glob;
+use super::pattern::PatternsOf;
 use super::plain::plain;
-use super::rule::{Action, Condition, Grant, Patterns, Rule};
+use super::rule::{Action, Condition, Rule};
 use crate::config::one_line;
-use crate::identity::Kind;
-use crate::request::{KeyType, What};
-
-/// Every bit that a key's permissions can have.
-const PERMISSIONS: u32 = 0x3f3f_3f3f;
 
 /// A file, understood to the last key.
 #[derive(Debug, Default, PartialEq)]
 pub(super) struct File {
     /// With where it is.
     pub(super) default: Option<(usize, Action)>,
-    /// Each with its line.
-    pub(super) rules: Vec<(usize, Rule)>,
+    pub(super) rules: Vec<Rule>,
+    /// Each rule's line.
+    pub(super) lines: Vec<usize>,
 }
 
 /// The same as it is written.
@@ -73,15 +68,16 @@ pub(super) fn whole(text: &str) -> Result<File, Fault> {
         .default
         .map(|default| (default.span().start, default.into_inner()));
     let (mut line, mut done) = (1, 0);
-    let rules = written.rules.into_iter().map(|rule| {
+    let lines = written.rules.iter().map(|rule| {
         let start = rule.span().start;
         line += newlines(&text[done..start]);
         done = start;
-        (line, rule.into_inner())
+        line
     });
     Ok(File {
         default,
-        rules: rules.collect(),
+        lines: lines.collect(),
+        rules: written.rules.into_iter().map(Spanned::into_inner).collect(),
     })
 }
 
@@ -90,7 +86,8 @@ fn newlines(text: &str) -> usize {
 }
 
 /// A key of a rule's table.
-enum Key {
+#[derive(Clone, Copy)]
+pub(super) enum Key {
     Name,
     Action,
     Field(Field),
@@ -124,6 +121,65 @@ impl Key {
         "scope_any",
         "tolerate",
     ];
+
+    pub(super) fn of_name(name: &str) -> Option<Self> {
+        Some(match name {
+            "name" => Self::Name,
+            "action" => Self::Action,
+            "permissions" => Self::Permissions,
+            "timeout_seconds" => Self::TimeoutSeconds,
+            "minimum_generation" => Self::MinimumGeneration,
+            "scope_any" => Self::ScopeAny,
+            "tolerate" => Self::Tolerate,
+            _ => Self::Field(Field::of_name(name)?),
+        })
+    }
+
+    /// Whether it says how the key is given.
+    pub(super) fn is_grant(self) -> bool {
+        !matches!(self, Self::Name | Self::Action | Self::Field(_))
+    }
+
+    /// A bit of its own.
+    pub(super) fn bit(self) -> u32 {
+        let number = match self {
+            Self::Field(field) => field as usize,
+            Self::Name => Field::ALL.len(),
+            Self::Action => Field::ALL.len() + 1,
+            Self::Permissions => Field::ALL.len() + 2,
+            Self::TimeoutSeconds => Field::ALL.len() + 3,
+            Self::MinimumGeneration => Field::ALL.len() + 4,
+            Self::ScopeAny => Field::ALL.len() + 5,
+            Self::Tolerate => Field::ALL.len() + 6,
+        };
+        1 << number
+    }
+}
+
+/// What has been read of a rule besides what is in it already.
+#[derive(Default)]
+pub(super) struct Draft {
+    pub(super) action: Option<Action>,
+    /// Whether there is a key that says how the key is given.
+    pub(super) grants: bool,
+}
+
+impl Draft {
+    /// Finishes a rule, or says what it lacks.
+    pub(super) fn finish(self, rule: &mut Rule) -> Result<(), &'static str> {
+        let Some(action) = self.action else {
+            return Err("this rule has no action: \"allow\" or \"deny\"?");
+        };
+        if action == Action::Deny && self.grants {
+            return Err(
+                "a rule that denies gives no key: permissions, timeout_seconds, \
+                 minimum_generation, scope_any and tolerate are for rules that allow",
+            );
+        }
+        rule.action = action;
+        rule.conditions.sort_by_key(|condition| condition.field);
+        Ok(())
+    }
 }
 
 impl<'de> Deserialize<'de> for Key {
@@ -137,18 +193,7 @@ impl<'de> Deserialize<'de> for Key {
             }
 
             fn visit_str<E: de::Error>(self, key: &str) -> Result<Key, E> {
-                Ok(match key {
-                    "name" => Key::Name,
-                    "action" => Key::Action,
-                    "permissions" => Key::Permissions,
-                    "timeout_seconds" => Key::TimeoutSeconds,
-                    "minimum_generation" => Key::MinimumGeneration,
-                    "scope_any" => Key::ScopeAny,
-                    "tolerate" => Key::Tolerate,
-                    _ => Field::of_name(key)
-                        .map(Key::Field)
-                        .ok_or_else(|| E::unknown_field(key, Key::EXPECTED))?,
-                })
+                Key::of_name(key).ok_or_else(|| E::unknown_field(key, Key::EXPECTED))
             }
         }
         deserializer.deserialize_identifier(KeyVisitor)
@@ -171,71 +216,75 @@ impl<'de> Visitor<'de> for RuleVisitor {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Rule, A::Error> {
-        let (mut name, mut action) = (None, None);
-        let mut conditions = Vec::new();
-        let mut grant = Grant::default();
-        let mut grants = false;
+        let (mut rule, mut draft) = (Rule::new(), Draft::default());
         while let Some(key) = map.next_key()? {
+            let grant = &mut rule.grant;
             match key {
-                Key::Name => name = Some(map.next_value()?),
-                Key::Action => action = Some(map.next_value()?),
-                Key::Field(field) => conditions.push(Condition {
+                Key::Name => rule.name = Some(map.next_value::<String>()?.into()),
+                Key::Action => draft.action = Some(map.next_value()?),
+                Key::Field(field) => rule.conditions.push(Condition {
                     field,
                     patterns: map.next_value_seed(PatternsOf(field))?,
                 }),
-                given => {
-                    grants = true;
-                    match given {
-                        Key::Permissions => {
-                            grant.permissions = Some(map.next_value_seed(Number {
-                                least: 0,
-                                bits: PERMISSIONS,
-                            })?);
-                        }
-                        Key::TimeoutSeconds => {
-                            grant.timeout_seconds = Some(map.next_value_seed(Number {
-                                least: 1,
-                                bits: u32::MAX,
-                            })?);
-                        }
-                        Key::MinimumGeneration => {
-                            grant.minimum_generation = map.next_value_seed(Number {
-                                least: 0,
-                                bits: u32::MAX,
-                            })?;
-                        }
-                        Key::Tolerate => {
-                            grant.tolerate = map.next_value::<Vec<Doubt>>()?.into_iter().collect();
-                        }
-                        _ => grant.scope_any = map.next_value()?,
-                    }
+                Key::Permissions => {
+                    grant.permissions = Some(map.next_value_seed(Number::PERMISSIONS)?);
+                }
+                Key::TimeoutSeconds => {
+                    grant.timeout_seconds = Some(map.next_value_seed(Number::SECONDS)?);
+                }
+                Key::MinimumGeneration => {
+                    grant.minimum_generation = map.next_value_seed(Number::GENERATION)?;
+                }
+                Key::ScopeAny => grant.scope_any = map.next_value()?,
+                Key::Tolerate => {
+                    grant.tolerate = map.next_value::<Vec<Doubt>>()?.into_iter().collect();
                 }
             }
+            draft.grants |= key.is_grant();
         }
-        let error = |what: &str| Err(de::Error::custom(what));
-        let Some(action) = action else {
-            return error("this rule has no action: \"allow\" or \"deny\"?");
-        };
-        if action == Action::Deny && grants {
-            return error(
-                "a rule that denies gives no key: permissions, timeout_seconds, \
-                 minimum_generation, scope_any and tolerate are for rules that allow",
-            );
-        }
-        conditions.sort_by_key(|condition| condition.field);
-        Ok(Rule {
-            name,
-            action,
-            conditions,
-            grant,
-        })
+        draft.finish(&mut rule).map_err(de::Error::custom)?;
+        Ok(rule)
     }
 }
 
 /// A number of 32 bits, of which only some may be set.
-struct Number {
+#[derive(Clone, Copy)]
+pub(super) struct Number {
     least: u32,
     bits: u32,
+}
+
+impl Number {
+    /// Of a key.
+    pub(super) const PERMISSIONS: Self = Self {
+        least: 0,
+        bits: 0x3f3f_3f3f,
+    };
+    /// Until a key is forgotten.
+    pub(super) const SECONDS: Self = Self {
+        least: 1,
+        bits: u32::MAX,
+    };
+    /// Of keys.
+    pub(super) const GENERATION: Self = Self {
+        least: 0,
+        bits: u32::MAX,
+    };
+
+    /// The number that was given, or what is wrong with it.
+    pub(super) fn check(self, given: i64) -> Result<u32, String> {
+        match u32::try_from(given) {
+            Ok(number) if number & !self.bits != 0 => Err(format!(
+                "{number:#010x} is no key's permissions: they are within {:#x}",
+                self.bits
+            )),
+            Ok(number) if number >= self.least => Ok(number),
+            _ => Err(format!(
+                "{given} is not from {} to {}",
+                self.least, self.bits
+            )),
+        }
+    }
 }
 
 impl<'de> DeserializeSeed<'de> for Number {
@@ -243,161 +292,6 @@ impl<'de> DeserializeSeed<'de> for Number {
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<u32, D::Error> {
         let given = i64::deserialize(deserializer)?;
-        match u32::try_from(given) {
-            Ok(number) if number & !self.bits != 0 => Err(de::Error::custom(format!(
-                "{number:#010x} is no key's permissions: they are within {:#x}",
-                self.bits
-            ))),
-            Ok(number) if number >= self.least => Ok(number),
-            _ => Err(de::Error::custom(format!(
-                "{given} is not from {} to {}",
-                self.least, self.bits
-            ))),
-        }
-    }
-}
-
-/// A pattern, or a list of them, for a field.
-struct PatternsOf(Field);
-
-impl<'de> DeserializeSeed<'de> for PatternsOf {
-    type Value = Patterns;
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Patterns, D::Error> {
-        deserializer.deserialize_any(self)
-    }
-}
-
-impl<'de> Visitor<'de> for PatternsOf {
-    type Value = Patterns;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}, or a list of them", Pattern(self.0))
-    }
-
-    fn visit_str<E: de::Error>(self, text: &str) -> Result<Patterns, E> {
-        Ok(smallvec![Pattern(self.0).visit_str(text)?])
-    }
-
-    fn visit_i64<E: de::Error>(self, number: i64) -> Result<Patterns, E> {
-        Ok(smallvec![Pattern(self.0).visit_i64(number)?])
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Patterns, A::Error> {
-        let mut patterns = Patterns::new();
-        while let Some(pattern) = list.next_element_seed(Pattern(self.0))? {
-            patterns.push(pattern);
-        }
-        if patterns.is_empty() {
-            return Err(de::Error::custom(
-                "an empty list matches nobody; to match everybody, leave it out",
-            ));
-        }
-        Ok(patterns)
-    }
-}
-
-/// One pattern for a field.
-#[derive(Clone, Copy)]
-struct Pattern(Field);
-
-impl fmt::Display for Pattern {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self.0 {
-            Field::Uid | Field::Gid => "a number",
-            Field::What => "a length in bytes or a word such as \"rsa2048\"",
-            _ => "a string",
-        })
-    }
-}
-
-impl<'de> DeserializeSeed<'de> for Pattern {
-    type Value = Glob;
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Glob, D::Error> {
-        deserializer.deserialize_any(self)
-    }
-}
-
-impl Visitor<'_> for Pattern {
-    type Value = Glob;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
-    }
-
-    fn visit_i64<E: de::Error>(self, number: i64) -> Result<Glob, E> {
-        let is_one = match self.0 {
-            // -1 is no id.
-            Field::Uid | Field::Gid => (0..i64::from(u32::MAX)).contains(&number),
-            Field::What => (1..=1024).contains(&number),
-            _ => return Err(E::invalid_type(de::Unexpected::Signed(number), &self)),
-        };
-        let text = number.to_string();
-        if !is_one {
-            let what = match self.0 {
-                Field::What => "length from 1 to 1024",
-                _ => "user's or group's",
-            };
-            return Err(E::custom(format!("{text} is no {what}")));
-        }
-        Glob::new(&text).map_err(E::custom)
-    }
-
-    fn visit_str<E: de::Error>(self, text: &str) -> Result<Glob, E> {
-        let glob = match self.0 {
-            Field::Uid | Field::Gid => {
-                return Err(E::custom(format!(
-                    "{} is a number; a name is called {}",
-                    self.0,
-                    if self.0 == Field::Uid {
-                        "user"
-                    } else {
-                        "group"
-                    }
-                )));
-            }
-            Field::Exe | Field::Unit => Glob::of_paths(text),
-            Field::Sha256 => Glob::new(&text.to_ascii_lowercase()),
-            _ => Glob::new(text),
-        }
-        .map_err(E::custom)?;
-        match self.misfit(text, glob.as_literal()) {
-            None => Ok(glob),
-            Some(what) => Err(E::custom(format!("'{}' {what}", text.escape_debug()))),
-        }
-    }
-}
-
-impl Pattern {
-    /// Why nothing can ever match the pattern, as far as that can be told.
-    fn misfit(self, text: &str, literal: Option<&[u8]>) -> Option<&'static str> {
-        let is_none = |is_word: &dyn Fn(&[u8]) -> bool| literal.is_some_and(|word| !is_word(word));
-        let what = match self.0 {
-            Field::KeyType if is_none(&|word| KeyType::parse(word).is_ok()) => {
-                "is no key type: it takes user, logon, big_key and asymmetric"
-            }
-            Field::What if is_none(&|word| What::parse(word).is_ok()) => {
-                "is nothing that a key can be: it takes 1 to 1024, rsa2048, rsa3072, rsa4096, \
-                 p256, p384 and ed25519"
-            }
-            Field::Identity if is_none(&|word| Kind::from_word(word).is_some()) => {
-                "is no identity: it takes path, csum, id, cgroup and verity"
-            }
-            Field::Exe if !text.starts_with(['/', '*']) => "is no absolute path",
-            Field::Unit if text.contains('/') => "is a path: a unit is called as in nginx.service",
-            Field::Unit if is_none(&super::is_unit) => {
-                "is no unit that processes are in: such names end in .service, .scope, .socket, \
-                 .mount or .swap"
-            }
-            Field::Package if text.contains(':') => {
-                "is no package's name: it takes Debian's, without an architecture"
-            }
-            Field::Sha256 if text.len() != 64 || !text.bytes().all(|b| b.is_ascii_hexdigit()) => {
-                "is no SHA-256: it takes 64 hexadecimal digits"
-            }
-            _ => return None,
-        };
-        Some(what)
+        self.check(given).map_err(de::Error::custom)
     }
 }

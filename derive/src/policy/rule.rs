@@ -2,6 +2,7 @@
 //! One rule: whom it is about, and what it says.
 
 use smallvec::SmallVec;
+use smol_str::SmolStr;
 
 use super::doubt::Tolerance;
 use super::facts::{Facts, Field, Found};
@@ -43,6 +44,9 @@ pub(super) struct Condition {
     pub(super) patterns: Patterns,
 }
 
+/// Mostly there are few.
+pub(super) type Conditions = SmallVec<[Condition; 4]>;
+
 /// Whether a condition is met.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Met<'a> {
@@ -74,11 +78,11 @@ impl Condition {
 /// A rule of a policy.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Rule {
-    pub(super) name: Option<String>,
+    pub(super) name: Option<SmolStr>,
     pub(super) action: Action,
     /// All of them have to be met, in the order of their fields. Without any, it
     /// is about everybody.
-    pub(super) conditions: Vec<Condition>,
+    pub(super) conditions: Conditions,
     pub(super) grant: Grant,
 }
 
@@ -94,6 +98,16 @@ pub(super) enum About {
 }
 
 impl Rule {
+    /// A rule before it is read.
+    pub(super) fn new() -> Self {
+        Self {
+            name: None,
+            action: Action::Deny,
+            conditions: Conditions::new(),
+            grant: Grant::default(),
+        }
+    }
+
     /// Whether this rule is about a request: if all its conditions are met. Where
     /// one can't be told and no other fails, a rule that denies is about the
     /// request and one that allows is not.

@@ -1,0 +1,166 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! What a rule's fields have to be, from what is written.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use serde::de::{self, DeserializeSeed, Deserializer, SeqAccess, Visitor};
+use smallvec::smallvec;
+use smol_str::ToSmolStr;
+
+use super::facts::Field;
+use super::glob::Glob;
+use super::rule::Patterns;
+use crate::identity::Kind;
+use crate::request::{KeyType, What};
+
+/// A pattern, or a list of them, for a field.
+pub(super) struct PatternsOf(pub(super) Field);
+
+impl<'de> DeserializeSeed<'de> for PatternsOf {
+    type Value = Patterns;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Patterns, D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for PatternsOf {
+    type Value = Patterns;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}, or a list of them", Pattern(self.0))
+    }
+
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<Patterns, E> {
+        Ok(smallvec![Pattern(self.0).visit_str(text)?])
+    }
+
+    fn visit_i64<E: de::Error>(self, number: i64) -> Result<Patterns, E> {
+        Ok(smallvec![Pattern(self.0).visit_i64(number)?])
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Patterns, A::Error> {
+        let mut patterns = Patterns::new();
+        while let Some(pattern) = list.next_element_seed(Pattern(self.0))? {
+            patterns.push(pattern);
+        }
+        some(patterns).map_err(de::Error::custom)
+    }
+}
+
+/// The patterns of a list, of which there has to be one.
+pub(super) fn some(patterns: Patterns) -> Result<Patterns, &'static str> {
+    if patterns.is_empty() {
+        return Err("an empty list matches nobody; to match everybody, leave it out");
+    }
+    Ok(patterns)
+}
+
+/// One pattern for a field.
+#[derive(Clone, Copy)]
+pub(super) struct Pattern(pub(super) Field);
+
+impl fmt::Display for Pattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self.0 {
+            Field::Uid | Field::Gid => "a number",
+            Field::What => "a length in bytes or a word such as \"rsa2048\"",
+            _ => "a string",
+        })
+    }
+}
+
+impl<'de> DeserializeSeed<'de> for Pattern {
+    type Value = Glob;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Glob, D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl Visitor<'_> for Pattern {
+    type Value = Glob;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+
+    fn visit_i64<E: de::Error>(self, number: i64) -> Result<Glob, E> {
+        if !self.is_number() {
+            return Err(E::invalid_type(de::Unexpected::Signed(number), &self));
+        }
+        self.of_number(number).map_err(E::custom)
+    }
+
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<Glob, E> {
+        self.of_text(text).map_err(E::custom)
+    }
+}
+
+impl Pattern {
+    /// Whether it can be written as a number.
+    pub(super) fn is_number(self) -> bool {
+        matches!(self.0, Field::Uid | Field::Gid | Field::What)
+    }
+
+    /// The pattern that a number is, where it can be one.
+    pub(super) fn of_number(self, number: i64) -> Result<Glob, Cow<'static, str>> {
+        let (range, what) = if self.0 == Field::What {
+            (1..=1024, "length from 1 to 1024")
+        } else {
+            // -1 is no id.
+            (0..=i64::from(u32::MAX) - 1, "user's or group's")
+        };
+        if !range.contains(&number) {
+            return Err(format!("{number} is no {what}").into());
+        }
+        Ok(Glob::new(&number.to_smolstr())?)
+    }
+
+    /// The pattern that a string is.
+    pub(super) fn of_text(self, text: &str) -> Result<Glob, Cow<'static, str>> {
+        let glob = match self.0 {
+            Field::Uid => return Err("uid is a number; a name is called user".into()),
+            Field::Gid => return Err("gid is a number; a name is called group".into()),
+            Field::Exe | Field::Unit => Glob::of_paths(text),
+            Field::Sha256 => Glob::new(&text.to_ascii_lowercase()),
+            _ => Glob::new(text),
+        }?;
+        match self.misfit(text, glob.as_literal()) {
+            None => Ok(glob),
+            Some(what) => Err(format!("'{}' {what}", text.escape_debug()).into()),
+        }
+    }
+
+    /// Why nothing can ever match the pattern, as far as that can be told.
+    fn misfit(self, text: &str, literal: Option<&[u8]>) -> Option<&'static str> {
+        let is_none = |is_word: &dyn Fn(&[u8]) -> bool| literal.is_some_and(|word| !is_word(word));
+        let what = match self.0 {
+            Field::KeyType if is_none(&|word| KeyType::parse(word).is_ok()) => {
+                "is no key type: it takes user, logon, big_key and asymmetric"
+            }
+            Field::What if is_none(&|word| What::parse(word).is_ok()) => {
+                "is nothing that a key can be: it takes 1 to 1024, rsa2048, rsa3072, rsa4096, \
+                 p256, p384 and ed25519"
+            }
+            Field::Identity if is_none(&|word| Kind::from_word(word).is_some()) => {
+                "is no identity: it takes path, csum, id, cgroup and verity"
+            }
+            Field::Exe if !text.starts_with(['/', '*']) => "is no absolute path",
+            Field::Unit if text.contains('/') => "is a path: a unit is called as in nginx.service",
+            Field::Unit if is_none(&super::is_unit) => {
+                "is no unit that processes are in: such names end in .service, .scope, .socket, \
+                 .mount or .swap"
+            }
+            Field::Package if text.contains(':') => {
+                "is no package's name: it takes Debian's, without an architecture"
+            }
+            Field::Sha256 if text.len() != 64 || !text.bytes().all(|b| b.is_ascii_hexdigit()) => {
+                "is no SHA-256: it takes 64 hexadecimal digits"
+            }
+            _ => return None,
+        };
+        Some(what)
+    }
+}
