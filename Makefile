@@ -7,7 +7,7 @@ DESTDIR ?=
 # Where rustup puts cargo, for a shell that does not know yet.
 export PATH := $(PATH):$(HOME)/.cargo/bin
 
-.PHONY: help build demo demo-host test bench fuzz ci deps deps-guest deny advisories install uninstall clean
+.PHONY: help build demo demo-host test kernel-test bench fuzz ci deps deps-guest deny advisories install uninstall clean
 
 help: ## this
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile
@@ -25,6 +25,10 @@ demo-host: deps build ## the same on the live kernel (needs root or sudo)
 
 test: deps ## everything that can be tested here
 	scripts/test.sh
+
+kernel-test: ## the kernel patch series: builds kernels with it, boots and tests them
+	scripts/deps.sh kernel
+	scripts/kernel-test.sh
 
 bench: ## how long RSA keys take, beside other generators
 	scripts/bench.sh

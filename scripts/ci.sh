@@ -31,7 +31,7 @@ stage() {
 
 stage "format" cargo fmt --all --check
 stage "format of the fuzz targets" cargo fmt --manifest-path tests/fuzz/Cargo.toml --check
-stage "lints" cargo clippy --locked --workspace --all-targets --features tdk-tests/live,tdk-tests/guest -- -D warnings
+stage "lints" cargo clippy --locked --workspace --all-targets --features tdk-tests/live,tdk-tests/guest,tdk-tests/kernel -- -D warnings
 stage "lints of the fuzz targets" cargo clippy --locked --manifest-path tests/fuzz/Cargo.toml --bins -- -D warnings
 stage "documentation" env RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps
 stage "dependencies" scripts/deny.sh bans licenses sources

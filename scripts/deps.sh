@@ -1,9 +1,10 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0 OR MIT
-# deps.sh [guest|demo|bench]: installs what building and testing needs and is missing;
+# deps.sh [guest|demo|bench|kernel]: installs what building and testing needs and is missing;
 # with `guest`, also what virtual machines need, fetches their kernels and makes
 # their Debian; with `demo`, only what the demonstration in virtual machines needs, and never by sudo;
-# with `bench`, also what the benchmark needs.
+# with `bench`, also what the benchmark needs; with `kernel`, also what building kernels and booting
+# them needs.
 # Fails, naming it, if it may not or can't.
 set -eu
 cd "$(dirname "$0")/.."
@@ -11,13 +12,15 @@ cd "$(dirname "$0")/.."
 guest=
 demo=
 bench=
+kernel=
 case "${1:-}" in
 '') ;;
 guest) guest=yes ;;
 demo) guest=yes demo=yes ;;
 bench) bench=yes ;;
+kernel) kernel=yes ;;
 *)
-    echo "usage: deps.sh [guest|demo|bench]" >&2
+    echo "usage: deps.sh [guest|demo|bench|kernel]" >&2
     exit 2
     ;;
 esac
@@ -49,7 +52,7 @@ perl perl-base
 setpriv util-linux
 unshare util-linux
 END
-[ -z "$guest" ] || look_for <<END
+[ -z "$guest$kernel" ] || look_for <<END
 qemu-system-x86_64 qemu-system-x86
 busybox busybox-static
 ldd libc-bin
@@ -61,6 +64,16 @@ mmdebstrap mmdebstrap
 mke2fs e2fsprogs
 dmsetup dmsetup
 END
+[ -z "$kernel" ] || look_for <<END
+make make
+flex flex
+bison bison
+bc bc
+patch patch
+ccache ccache
+END
+# The kernel's tools are linked with it.
+[ -z "$kernel" ] || [ -e /usr/include/gelf.h ] || missing="$missing libelf-dev"
 # The generators that are compared.
 if [ -n "$bench" ]; then
     [ -e /usr/include/gmp.h ] || [ -e "/usr/include/$(cc -print-multiarch)/gmp.h" ] ||

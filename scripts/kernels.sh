@@ -7,6 +7,9 @@
 #   package   which package and version that is
 # Nothing is installed, and no root is needed. What is there is kept; with
 # --update a newer package replaces it.
+#
+# kernels.sh --source VERSION DIR instead fetches the package with that kernel's
+# source into DIR.
 set -eu
 
 versions="6.1 6.12"
@@ -21,11 +24,13 @@ flock 9
 trap 'exit 1' INT TERM HUP
 
 update=
-case "${1:-}" in
-'') ;;
---update) update=yes ;;
+source=
+case "$#:${1:-}" in
+0:) ;;
+1:--update) update=yes ;;
+3:--source) source=$2 directory=$3 ;;
 *)
-    echo "usage: kernels.sh [--update]" >&2
+    echo "usage: kernels.sh [--update | --source VERSION DIR]" >&2
     exit 2
     ;;
 esac
@@ -36,6 +41,7 @@ for version in $versions; do
         wanted="$wanted $version"
     fi
 done
+[ -z "$source" ] || wanted=" $source"
 [ -n "$wanted" ] || exit 0
 
 for program in apt-get dpkg-deb xz; do
@@ -88,6 +94,10 @@ image_of() {
 }
 
 private apt-get update
+if [ -n "$source" ]; then
+    (cd "$directory" && private apt-get download "linux-source-$source")
+    exit
+fi
 for version in $wanted; do
     image=$(image_of "$version")
     work=$(mktemp -d "$cache/kernels/.$version.XXXXXX")

@@ -112,16 +112,23 @@ impl Script {
     /// Has a keyctl(1) ask for a key, in a session keyring of its own. What
     /// belongs to the identity is taken from the guest, not from the request.
     pub fn ask(&mut self, program: &str, request: &Request) -> &mut Self {
-        let uid = match request.uid {
-            0 => String::new(),
-            uid => format!("/usr/bin/setpriv --reuid {uid} --regid {uid} --clear-groups "),
-        };
-        let words = [program.as_bytes(), b"request2", request.key_type.as_bytes()]
-            .into_iter()
-            .chain([&request.description[..], &request.info]);
-        let words: Vec<_> = words.map(quoted).collect();
-        let line = format!("ask {uid}sh -c \"$read_key\" sh {}", words.join(" "));
+        let line = asking(
+            program,
+            request.uid,
+            &request.key_type,
+            &request.description,
+            &request.info,
+        );
         self.lines(&line, 1)
+    }
+
+    /// The same for a key of the kernel's own type, which reaches no callout: it
+    /// is described by the key id alone.
+    pub fn ask_kernel(&mut self, program: &str, request: &Request) -> &mut Self {
+        let key_id = request.description.strip_prefix(b"tpm2:derived:");
+        let key_id = key_id.expect("ours");
+        let line = asking(program, request.uid, "derived", key_id, &request.info);
+        self.lines(&line, 0)
     }
 
     /// Allows that many objects to be loaded in the TPM in the end.
@@ -171,6 +178,23 @@ impl Script {
         println!("{requests} requests: {:?}", run.duration);
         run
     }
+}
+
+/// A line of shell that has a keyctl(1) ask for a key.
+fn asking(program: &str, uid: u32, key_type: &str, description: &[u8], info: &[u8]) -> String {
+    let uid = match uid {
+        0 => String::new(),
+        uid => format!("/usr/bin/setpriv --reuid {uid} --regid {uid} --clear-groups "),
+    };
+    let words = [
+        program.as_bytes(),
+        b"request2",
+        key_type.as_bytes(),
+        description,
+        info,
+    ];
+    let words = words.map(quoted).join(" ");
+    format!("ask {uid}sh -c \"$read_key\" sh {words}")
 }
 
 /// A word of the shell's, whatever is in it.

@@ -1,0 +1,34 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! The kernel patch series, in virtual machines: `make kernel-test` builds the
+//! kernels, and names each of them in `$TDK_TEST_KERNEL`.
+#![forbid(unsafe_code)]
+#![allow(clippy::unwrap_used)]
+
+mod parity;
+mod suites;
+
+use std::env;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use tdk_simulator::guest::{GuestBuilder, Kernel, System, TpmModel};
+use tdk_tests::guest::Machine;
+
+/// What scripts/build.sh in kernel-patch/ has made: the image, its configuration,
+/// and the programs of its selftest.
+fn built() -> PathBuf {
+    let directory = env::var_os("TDK_TEST_KERNEL");
+    directory
+        .expect("TDK_TEST_KERNEL is not set: run make kernel-test")
+        .into()
+}
+
+/// A guest with the kernel under test.
+fn guest<'a>() -> GuestBuilder<'a> {
+    let machine = Machine {
+        kernel: Kernel::At(built()),
+        system: System::Initramfs,
+        tpm: TpmModel::Tis,
+    };
+    machine.guest().time_limit(Duration::from_mins(9))
+}
