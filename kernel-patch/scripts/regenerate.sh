@@ -17,7 +17,7 @@ base=$3
 mkdir -p "$series"
 rm -f "$series"/*.patch
 git -C "$tree" -c format.signature= format-patch --quiet --cover-letter --zero-commit \
-    --no-numbered --subject-prefix="PATCH $1" -N --output-directory "$series" "$base"
+    --numbered --subject-prefix="PATCH $1" --output-directory "$series" "$base"
 
 cover=$series/0000-cover-letter.patch
 python3 - "$cover" "$here/cover-letter.txt" <<'END'
