@@ -19,11 +19,19 @@ if ! [ -f "$tree/Kconfig" ]; then
     echo "apply: $tree is no kernel's source tree" >&2
     exit 1
 fi
+# All but the cover letter.
+set --
+for patch in "$series"/*.patch; do
+    case $patch in
+    */0000-*) ;;
+    *) set -- "$@" "$patch" ;;
+    esac
+done
 if [ -e "$tree/.git" ]; then
-    git -C "$tree" am --quiet "$series"/000[1-9]-*.patch
+    git -C "$tree" am --quiet "$@"
     exit
 fi
-for patch in "$series"/000[1-9]-*.patch; do
+for patch; do
     patch --directory="$tree" --strip=1 --forward --silent --no-backup-if-mismatch <"$patch" || {
         echo "apply: $(basename "$patch") does not apply to $tree" >&2
         exit 1
