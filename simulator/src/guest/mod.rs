@@ -156,6 +156,7 @@ impl Guest {
         GuestBuilder {
             kernel: Kernel::default(),
             tpm: Some(TpmModel::default()),
+            old_tpm: false,
             state: StateSource::default(),
             content: Content::default(),
             root: None,
@@ -187,6 +188,7 @@ type Watch<'a> = Box<dyn FnMut(&Machine, Line<'_>) + 'a>;
 pub struct GuestBuilder<'a> {
     kernel: Kernel,
     tpm: Option<TpmModel>,
+    old_tpm: bool,
     state: StateSource,
     content: Content,
     root: Option<PathBuf>,
@@ -228,6 +230,12 @@ impl<'a> GuestBuilder<'a> {
     /// What kind of TPM the machine has. Default: [`TpmModel::Tis`].
     pub fn tpm(mut self, model: TpmModel) -> Self {
         self.tpm = Some(model);
+        self
+    }
+
+    /// Gives the machine a TPM 1.2, which is no TPM 2.0.
+    pub fn tpm_1_2(mut self) -> Self {
+        self.old_tpm = true;
         self
     }
 
@@ -340,7 +348,7 @@ impl<'a> GuestBuilder<'a> {
                 &std::env::temp_dir(),
             ))?;
         let tpm = match self.tpm {
-            Some(_) => Some(GuestTpm::start(self.state, directory.path())?),
+            Some(_) => Some(GuestTpm::start(self.state, directory.path(), self.old_tpm)?),
             None => None,
         };
         let arguments = format!("{}{}", self.content.system.arguments(), self.arguments);

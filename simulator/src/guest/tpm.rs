@@ -28,14 +28,21 @@ pub(crate) struct GuestTpm {
 }
 
 impl GuestTpm {
-    /// Starts one on a state, with its socket in `directory`.
-    pub(crate) fn start(source: StateSource, directory: &Path) -> Result<Self, GuestError> {
+    /// Starts one on a state, with its socket in `directory`: a TPM 2.0, or an
+    /// old one, a TPM 1.2.
+    pub(crate) fn start(
+        source: StateSource,
+        directory: &Path,
+        old: bool,
+    ) -> Result<Self, GuestError> {
         let state = source.prepare()?;
         let lock = Lock::take(state.dir())?;
         let socket = directory.join("tpm");
         let mut command = Command::new("swtpm");
         command
-            .args(["socket", "--tpm2", "--tpmstate"])
+            .arg("socket")
+            .args((!old).then_some("--tpm2"))
+            .arg("--tpmstate")
             .arg(format!("dir={}", option_value(state.dir())?))
             .arg("--ctrl")
             .arg(format!("type=unixio,path={}", option_value(&socket)?))
