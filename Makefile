@@ -7,7 +7,7 @@ DESTDIR ?=
 # Where rustup puts cargo, for a shell that does not know yet.
 export PATH := $(PATH):$(HOME)/.cargo/bin
 
-.PHONY: help build demo demo-host test kernel-test bench fuzz ci deps deps-guest deny advisories install uninstall clean
+.PHONY: help build demo demo-host test kernel-demo kernel-test kernel-soak kernel-check bench fuzz ci deps deps-guest deny advisories install uninstall clean
 
 help: ## this
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile
@@ -26,9 +26,24 @@ demo-host: deps build ## the same on the live kernel (needs root or sudo)
 test: deps ## everything that can be tested here
 	scripts/test.sh
 
-kernel-test: ## the kernel patch series: builds kernels with it, boots and tests them
+kernel-demo: ## a kernel with the patch series, booted, and a key that it has made
+	scripts/deps.sh kernel
+	scripts/kernel-demo.sh
+
+kernel-test: ## the kernel patch series: builds kernels with it, boots and tests them; KERNEL_SRC=~/linux
 	scripts/deps.sh kernel
 	scripts/kernel-test.sh
+
+kernel-soak: ## kernels that look for errors in themselves, for an hour or so
+	scripts/deps.sh kernel
+	scripts/kernel-test.sh --soak
+
+kernel-check: ## what the kernel's own checkers say of the series, and that each patch builds
+	scripts/deps.sh kernel-check
+	for version in 6.12 6.1; do \
+		kernel-patch/scripts/build.sh $$version >/dev/null && \
+		kernel-patch/scripts/check.sh $$version || exit 1; \
+	done
 
 bench: ## how long RSA keys take, beside other generators
 	scripts/bench.sh

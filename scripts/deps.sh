@@ -1,10 +1,10 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0 OR MIT
-# deps.sh [guest|demo|bench|kernel]: installs what building and testing needs and is missing;
+# deps.sh [guest|demo|bench|kernel|kernel-check]: installs what building and testing needs and is missing;
 # with `guest`, also what virtual machines need, fetches their kernels and makes
 # their Debian; with `demo`, only what the demonstration in virtual machines needs, and never by sudo;
 # with `bench`, also what the benchmark needs; with `kernel`, also what building kernels and booting
-# them needs.
+# them needs; with `kernel-check`, also what looks for errors in their sources.
 # Fails, naming it, if it may not or can't.
 set -eu
 cd "$(dirname "$0")/.."
@@ -13,14 +13,16 @@ guest=
 demo=
 bench=
 kernel=
+check=
 case "${1:-}" in
 '') ;;
 guest) guest=yes ;;
 demo) guest=yes demo=yes ;;
 bench) bench=yes ;;
 kernel) kernel=yes ;;
+kernel-check) kernel=yes check=yes ;;
 *)
-    echo "usage: deps.sh [guest|demo|bench|kernel]" >&2
+    echo "usage: deps.sh [guest|demo|bench|kernel|kernel-check]" >&2
     exit 2
     ;;
 esac
@@ -65,12 +67,19 @@ mke2fs e2fsprogs
 dmsetup dmsetup
 END
 [ -z "$kernel" ] || look_for <<END
+dmsetup dmsetup
 make make
 flex flex
 bison bison
 bc bc
 patch patch
 ccache ccache
+END
+[ -z "$check" ] || look_for <<END
+sparse sparse
+spatch coccinelle
+ocaml ocaml-nox
+perl perl
 END
 # The kernel's tools are linked with it.
 [ -z "$kernel" ] || [ -e /usr/include/gelf.h ] || missing="$missing libelf-dev"

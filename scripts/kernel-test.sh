@@ -1,28 +1,64 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0 OR MIT
-# kernel-test.sh [VERSION [hmac]]: builds kernels with the series of kernel-patch/
-# and tests them in virtual machines; without arguments, all there are. With
-# KERNEL_SRC=TREE, VERSION's series is applied to a copy of that source tree.
+# kernel-test.sh [VERSION [hmac|debug]]: builds kernels with the series of
+# kernel-patch/ and tests them in virtual machines; without arguments, all there
+# are. --soak is a debug boot of each version with ten times as many operations.
+#
+# With KERNEL_SRC=TREE, the series is applied to a copy of that source tree, if it
+# is not there already: the one for VERSION, or else the latest that is not later
+# than the tree.
 set -eu
 cd "$(dirname "$0")/.."
 
+# No test is run on a kernel that it is not for.
 run() {
     TDK_TEST_KERNEL=$(kernel-patch/scripts/build.sh "$@")
     export TDK_TEST_KERNEL
     echo "== kernel $*: $TDK_TEST_KERNEL"
+    case ${2:-} in
+    debug) set -- debug:: --nocapture ;;
     # A machine each, of one processor: as many as there are take longer.
-    cargo test --locked --package tdk-tests --features kernel --test kernel -- --test-threads=2
+    *) set -- --skip debug:: --test-threads=2 ;;
+    esac
+    cargo test --locked --package tdk-tests --features kernel --test kernel -- "$@"
 }
 
-if [ $# -gt 0 ]; then
-    run "$@"
-    exit
-fi
-if [ -n "${KERNEL_SRC:-}" ]; then
-    echo "usage: KERNEL_SRC=TREE kernel-test.sh VERSION [hmac]" >&2
+# The series for the tree that is $KERNEL_SRC.
+series() {
+    [ -f "$KERNEL_SRC/Kconfig" ] && [ -f "$KERNEL_SRC/Makefile" ] || {
+        echo "kernel-test: $KERNEL_SRC is no kernel's source tree" >&2
+        return 1
+    }
+    version=$(sed -n 's/^VERSION = //p; s/^PATCHLEVEL = /./p' "$KERNEL_SRC/Makefile" | tr -d '\n')
+    latest=
+    for series in 6.1 6.12; do
+        newer=$(printf '%s\n%s\n' "$series" "$version" | sort -V | tail -n 1)
+        [ "$newer" != "$version" ] || latest=$series
+    done
+    [ -n "$latest" ] || {
+        echo "kernel-test: $KERNEL_SRC is Linux $version: the series is for 6.1 and later" >&2
+        return 1
+    }
+    echo "$latest"
+}
+
+case "$#:${1:-}:${KERNEL_SRC:+own}" in
+0::)
+    run 6.1
+    # Without ccache, the tree that is there spares most of the next build.
+    KEEP_TREE=1 run 6.12
+    run 6.12 hmac
+    run 6.12 debug
+    ;;
+1:--soak:)
+    export TDK_TEST_OPERATIONS=10000
+    run 6.12 debug
+    run 6.1 debug
+    ;;
+0::own) version=$(series) && run "$version" ;;
+1:6.1:* | 1:6.12:* | 2:6.1:* | 2:6.12:*) run "$@" ;;
+*)
+    echo "usage: kernel-test.sh [--soak | VERSION [hmac|debug]]" >&2
     exit 2
-fi
-for version in 6.12 6.1; do
-    [ ! -d "kernel-patch/$version" ] || run "$version"
-done
-run 6.12 hmac
+    ;;
+esac

@@ -1,89 +1,127 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0-only
-# build.sh VERSION [hmac]: builds a small kernel with the series, for the guests
-# of the tests, and prints the directory that it is in: vmlinuz, config, and the
-# selftest with its program. With `hmac`, it speaks to the TPM in encrypted
-# sessions.
+# build.sh VERSION [hmac|debug]: builds a small kernel with the series, for the
+# guests of the tests, and prints the directory that it is in: vmlinuz, config,
+# and the selftest with its program. With `hmac`, it speaks to the TPM in
+# encrypted sessions; with `debug`, it finds errors in itself, and some are
+# planted in it, see debug/.
 #
 # Sources are those of Debian's package linux-source-VERSION, or the tree
-# $KERNEL_SRC, which is copied. What is built is kept in
-# $XDG_CACHE_HOME/tpm-derived-keys/kernel, by the content of all that it is
-# built from.
+# $KERNEL_SRC, which is copied; if it has the series already, that is built. What
+# is built is kept in $XDG_CACHE_HOME/tpm-derived-keys/kernel, by the content of
+# all that it is built from. With $KEEP_TREE set, the built tree is left for the
+# next build of this version, which then takes a minute without ccache, too.
 set -eu
 here=$(cd "$(dirname "$0")/.." && pwd)
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/tpm-derived-keys/kernel
 umask 022
 
-if [ $# -lt 1 ] || [ $# -gt 2 ] || [ "${2:-hmac}" != hmac ]; then
-    echo "usage: build.sh VERSION [hmac]" >&2
+case "$#:${2:-}" in
+1: | 2:hmac | 2:debug) ;;
+*)
+    echo "usage: build.sh VERSION [hmac|debug]" >&2
     exit 2
-fi
+    ;;
+esac
 version=$1
+variant=${2:-plain}
 fragments="$here/config/guest.config $here/config/derived.config"
-[ $# -eq 1 ] || fragments="$fragments $here/config/hmac.config"
+sources=
+case $variant in
+hmac) fragments="$fragments $here/config/hmac.config" ;;
+debug)
+    fragments="$fragments $here/config/debug.config"
+    sources="$here/debug/planted.c $here/debug/stress.c"
+    ;;
+esac
 
 say() {
-    echo "kernel $version: $*" >&2
+    echo "kernel $version $variant: $*" >&2
 }
 
-mkdir -p "$cache/src"
+if ! [ -d "$here/$version" ]; then
+    say "there is no series for $version in kernel-patch/"
+    exit 1
+fi
+
+mkdir -p "$cache/src" "$cache/built"
 # One at a time: it is enough for any machine. The lock goes with this process.
 exec 9>"$cache/.lock"
 flock 9
 
-work=
-trap '[ -z "$work" ] || rm -rf "$work"' EXIT
+work=$(mktemp -d "$cache/.work.XXXXXX")
+trap 'rm -rf "$work"' EXIT
 trap 'exit 1' INT TERM HUP
 
 # The archive with Debian's sources, fetched once.
 fetch() {
     if ! [ -e "$cache/src/$version.package" ]; then
-        work=$(mktemp -d "$cache/src/.$version.XXXXXX")
-        "$here/../scripts/kernels.sh" --source "$version" "$work"
-        package=$(basename "$work"/*.deb)
-        dpkg-deb -x "$work/$package" "$work/tree"
-        mv "$work/tree/usr/src/linux-source-$version.tar.xz" "$cache/src/$version.tar.xz"
+        mkdir "$work/source"
+        "$here/../scripts/kernels.sh" --source "$version" "$work/source" >&2
+        package=$(basename "$work/source"/*.deb)
+        dpkg-deb -x "$work/source/$package" "$work/source/tree"
+        mv "$work/source/tree/usr/src/linux-source-$version.tar.xz" "$cache/src/$version.tar.xz"
         echo "$package" >"$cache/src/$version.package"
-        rm -rf "$work"
-        work=
+        rm -rf "$work/source"
     fi
     cat "$cache/src/$version.package"
 }
 
-# Patches and configuration, the sources' version, and the compiler.
-ingredients() {
+# What the source tree is made of: the sources' version and the patches.
+{
     if [ -n "${KERNEL_SRC:-}" ]; then
-        # Somebody's own tree may have changed in any way: never from the cache.
+        # Somebody's own tree may have changed in any way.
         date +%s%N
     else
         fetch
     fi
-    # shellcheck disable=SC2086
-    cat $fragments "$here/$version"/*.patch "$here/scripts/build.sh"
+    find "$here/$version" -name '*.patch' ! -name '0000-*' | sort | xargs cat
+} >"$work/source-ingredients"
+# And configuration, compiler, and how it is done.
+# shellcheck disable=SC2086
+{
+    cat "$work/source-ingredients" $fragments $sources "$here/scripts/build.sh"
     gcc --version
+} >"$work/ingredients"
+hash() {
+    sha256sum <"$work/$1" | cut -c1-16
 }
-ingredients >"$cache/.ingredients.$$"
-name=$version-$(sha256sum <"$cache/.ingredients.$$" | cut -c1-16)
-rm -f "$cache/.ingredients.$$"
-built=$cache/built/$name
+if [ -n "${KERNEL_SRC:-}" ]; then
+    # The last one of these takes the place of the one before.
+    built=$cache/built/own-$version-$variant
+    rm -rf "$built"
+else
+    built=$cache/built/$version-$variant-$(hash ingredients)
+fi
 if [ -e "$built/vmlinuz" ]; then
+    # The builds that were used last are kept.
+    touch "$built"
     echo "$built"
     exit
 fi
 
+unpack() {
+    rm -rf "$tree"
+    mkdir -p "$tree"
+    if [ -z "${KERNEL_SRC:-}" ]; then
+        say "unpacking its sources"
+        tar -C "$tree" --strip-components=1 -xf "$cache/src/$version.tar.xz"
+    else
+        say "copying $KERNEL_SRC"
+        tar -C "$KERNEL_SRC" --exclude=./.git -cf - . | tar -C "$tree" -xf -
+        # What was built there is of another configuration.
+        make -s -C "$tree" mrproper
+    fi
+    if [ -d "$tree/security/keys/derived-keys" ]; then
+        say "the series is there already"
+    else
+        "$here/scripts/apply.sh" "$version" "$tree"
+    fi
+    cp "$work/source-ingredients" "$tree/.tdk-ingredients"
+}
 # In the same place each time, or ccache would find nothing.
 tree=$cache/tree-$version
-rm -rf "$tree"
-mkdir -p "$tree"
-if [ -n "${KERNEL_SRC:-}" ]; then
-    say "copying $KERNEL_SRC"
-    cp -a "$KERNEL_SRC/." "$tree/"
-    rm -rf "$tree/.git"
-else
-    say "unpacking its sources"
-    tar -C "$tree" --strip-components=1 -xf "$cache/src/$version.tar.xz"
-fi
-"$here/scripts/apply.sh" "$version" "$tree"
+cmp -s "$work/source-ingredients" "$tree/.tdk-ingredients" || unpack
 
 compiler=gcc
 if command -v ccache >/dev/null; then
@@ -98,6 +136,7 @@ kmake() {
 
 say "building it, which takes some minutes"
 log=$cache/build-$version.log
+derived=$tree/security/keys/derived-keys
 {
     kmake tinyconfig &&
         # shellcheck disable=SC2086
@@ -108,15 +147,24 @@ log=$cache/build-$version.log
     exit 1
 }
 
-# An option whose needs are not met is dropped without a word.
+# An option whose needs are not met is dropped without a word. The last fragment
+# that has one counts.
 # shellcheck disable=SC2086
-cat $fragments | grep '^CONFIG_.*=[^n]' | while read -r option; do
-    grep -qxF "$option" "$tree/.config" || {
-        say "the configuration has no $option" >&2
+sed -n 's/^\(CONFIG_[A-Z0-9_]*\)=.*/\1/p' $fragments | sort -u | while read -r option; do
+    wanted=$(cat $fragments | grep "^$option=" | tail -n 1)
+    case $wanted in
+    *=n) ! grep -q "^$option=" "$tree/.config" ;;
+    *) grep -qxF "$wanted" "$tree/.config" ;;
+    esac || {
+        say "the configuration does not have $wanted"
         exit 1
     }
 done
 
+if [ $variant = debug ]; then
+    cp "$here/debug/planted.c" "$derived/derived_planted.c"
+    echo "obj-y += derived_planted.o" >>"$derived/Makefile"
+fi
 kmake -j"$(nproc)" bzImage >>"$log" 2>&1 || {
     grep -B 2 -A 10 -E 'error|Error' "$log" | head -n 60 >&2
     exit 1
@@ -126,12 +174,18 @@ kmake -C "$selftest" >>"$log" 2>&1 || {
     tail -n 20 "$log" >&2
     exit 1
 }
-rm -rf "$built" "$built.new"
-mkdir -p "$built.new"
-cp "$selftest/derived.sh" "$selftest/derived_asker" "$built.new/"
-cp "$tree/arch/x86/boot/bzImage" "$built.new/vmlinuz"
-cp "$tree/.config" "$built.new/config"
-mv "$built.new" "$built"
-# Gigabytes, and made again in a minute.
-rm -rf "$tree"
+mkdir "$work/built"
+cp "$selftest/derived.sh" "$selftest/derived_asker" "$work/built/"
+if [ $variant = debug ]; then
+    gcc -O2 -Wall -Wextra -static -o "$work/built/stress" "$here/debug/stress.c"
+fi
+cp "$tree/arch/x86/boot/bzImage" "$work/built/vmlinuz"
+cp "$tree/.config" "$work/built/config"
+rm -rf "$built"
+mv "$work/built" "$built"
+# Gigabytes, and made again in a minute. What was planted is never left.
+[ -n "${KEEP_TREE:-}" ] && [ $variant != debug ] || rm -rf "$tree"
+# Of kernels that nobody uses any more, the eight latest.
+# shellcheck disable=SC2012
+ls -1td "$cache/built"/*/ | tail -n +9 | xargs -r rm -rf
 echo "$built"

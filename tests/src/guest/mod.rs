@@ -10,6 +10,9 @@ use crate::live::{Answer, errno_in};
 use crate::oracle::Request;
 use crate::programs;
 
+/// What scripts in guests share.
+pub const PRELUDE: &str = include_str!("prelude.sh");
+
 /// Where keyctl(1) is in a guest.
 pub const KEYCTL: &str = "/usr/bin/keyctl";
 
@@ -91,7 +94,7 @@ pub struct Script {
 impl Default for Script {
     fn default() -> Self {
         Self {
-            text: include_str!("prelude.sh").into(),
+            text: PRELUDE.into(),
             requests: 0,
             may_leave: 0,
             may_warn: None,
@@ -242,7 +245,8 @@ fn assert_log(run: &Run, requests: usize, may_warn: Option<&str>) {
     assert_eq!(all.lines().filter(is_ours).count(), requests, "{all}");
     for line in log.lines().filter(|line| !is_ours(line)) {
         // Of a machine that has much else to do.
-        let late = line.contains("] clocksource: Long readout interval");
+        let late = line.contains("clocksource: Long readout interval")
+            || line.contains("hrtimer: interrupt took");
         if late || may_warn.is_some_and(|part| line.contains(part)) {
             continue;
         }

@@ -4,6 +4,9 @@
 #![forbid(unsafe_code)]
 #![allow(clippy::unwrap_used)]
 
+mod debug;
+mod disks;
+mod errors;
 mod parity;
 mod suites;
 
@@ -30,5 +33,9 @@ fn guest<'a>() -> GuestBuilder<'a> {
         system: System::Initramfs,
         tpm: TpmModel::Tis,
     };
-    machine.guest().time_limit(Duration::from_mins(9))
+    machine.guest().time_limit(Duration::from_mins(20))
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
 }

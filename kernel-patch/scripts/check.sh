@@ -1,0 +1,142 @@
+#!/bin/sh
+# SPDX-License-Identifier: GPL-2.0-only
+# check.sh VERSION: what the kernel's own judges say of the series, each of which
+# may have nothing to say: checkpatch.pl --strict of each patch; sparse and W=1 of
+# the files that are new, and of those that are changed nothing that they did not
+# say before; coccicheck of what is new. And that a kernel can be built after each
+# patch.
+#
+# Needs what scripts/deps.sh kernel-check installs, and the sources that build.sh
+# has fetched.
+set -eu
+here=$(cd "$(dirname "$0")/.." && pwd)
+cache=${XDG_CACHE_HOME:-$HOME/.cache}/tpm-derived-keys/kernel
+
+if [ $# -ne 1 ]; then
+    echo "usage: check.sh VERSION" >&2
+    exit 2
+fi
+version=$1
+series=$here/$version
+sources=$cache/src/$version.tar.xz
+if ! [ -d "$series" ] || ! [ -e "$sources" ]; then
+    echo "check: no series for $version, or no sources yet: kernel-patch/scripts/build.sh $version" >&2
+    exit 1
+fi
+
+say() {
+    echo "check $version: $*"
+}
+failed=
+wrong() {
+    say "$*"
+    failed=yes
+}
+
+exec 9>"$cache/.lock"
+flock 9
+work=$(mktemp -d "$cache/.check.XXXXXX")
+# In the same place each time, or ccache would find nothing.
+tree=$cache/tree-$version
+trap 'rm -rf "$work" "$tree"' EXIT
+trap 'exit 1' INT TERM HUP
+rm -rf "$tree"
+mkdir -p "$tree"
+say "unpacking"
+tar -C "$tree" --strip-components=1 -xf "$sources"
+
+compiler=gcc
+if command -v ccache >/dev/null; then
+    compiler="ccache gcc"
+    export CCACHE_DIR="$cache/ccache"
+    export CCACHE_BASEDIR="$tree"
+fi
+kmake() {
+    make -s -C "$tree" CC="$compiler" KBUILD_BUILD_TIMESTAMP=@0 KBUILD_BUILD_USER=tdk \
+        KBUILD_BUILD_HOST=tdk "$@"
+}
+configure() {
+    {
+        kmake tinyconfig
+        (cd "$tree" && scripts/kconfig/merge_config.sh -m .config "$here/config/guest.config" \
+            "$here/config/derived.config")
+        kmake olddefconfig
+    } >"$work/config.log" 2>&1 || {
+        cat "$work/config.log"
+        exit 1
+    }
+}
+
+patches=$(ls "$series"/*.patch | grep -v /0000-)
+# The C files that are there already and are changed, and the directories that
+# the series adds.
+changed=$(sed -n 's#^--- a/\(.*\.c\)$#\1#p' $patches | sort -u | grep -v '^tools/')
+objects=$(echo "$changed" | sed 's/\.c$/.o/')
+added=security/keys/derived-keys
+
+# What is said of the files named, without line numbers, which change.
+judge() {
+    output=$1
+    shift
+    # Those that were built are looked at again.
+    for file; do
+        case $file in
+        *.o) rm -f "$tree/$file" ;;
+        */) rm -f "$tree/$file"*.o ;;
+        esac
+    done
+    kmake W=1 C=2 CHECK="sparse" "$@" >"$work/out" 2>&1 || {
+        cat "$work/out"
+        wrong "W=1 C=2 does not build"
+    }
+    sed -E 's/:[0-9]+(:[0-9]+)?:/:/' "$work/out" | grep -E '(warning|error):' | sort >"$output" || :
+}
+
+say "checkpatch.pl --strict"
+for patch in $patches; do
+    (cd "$tree" && perl scripts/checkpatch.pl --strict --quiet --no-summary "$patch") ||
+        wrong "$(basename "$patch"): checkpatch.pl has findings"
+done
+
+configure
+say "building without the series"
+kmake -j"$(nproc)" bzImage >"$work/out" 2>&1 || { tail -n 20 "$work/out"; exit 1; }
+# shellcheck disable=SC2086
+judge "$work/before" $objects
+
+for patch in $patches; do
+    say "building with $(basename "$patch")"
+    patch --directory="$tree" --strip=1 --forward --silent --no-backup-if-mismatch <"$patch"
+    configure
+    kmake -j"$(nproc)" bzImage >"$work/out" 2>&1 || {
+        tail -n 20 "$work/out"
+        wrong "$(basename "$patch") does not build"
+    }
+    ! grep -q 'warning:' "$work/out" || {
+        cat "$work/out"
+        wrong "$(basename "$patch") builds with warnings"
+    }
+done
+
+say "W=1 and sparse"
+# shellcheck disable=SC2086
+judge "$work/after" $objects
+comm -13 "$work/before" "$work/after" >"$work/new"
+judge "$work/added" $added/
+cat "$work/added" >>"$work/new"
+if [ -s "$work/new" ]; then
+    cat "$work/new"
+    wrong "sparse or W=1 have something to say"
+fi
+
+say "coccicheck"
+kmake MODE=report M=$added coccicheck >"$work/out" 2>&1 || {
+    tail -n 20 "$work/out"
+    wrong "coccicheck fails"
+}
+if grep -E "^(\./)?$added/.*(WARNING|ERROR|opportunity|should|:[0-9]+:[0-9]+-[0-9]+:)" "$work/out"; then
+    wrong "coccicheck has something to say"
+fi
+
+[ -z "$failed" ] || exit 1
+say "nothing to say"
