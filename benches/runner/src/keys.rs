@@ -1,0 +1,56 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! Many keys of one identity by one process: `tdk derive` with so many key ids.
+
+use std::fs;
+
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+use crate::Result;
+use crate::peers;
+use crate::run::Run;
+use crate::timing::{self, Contender};
+use crate::wire::{self, Wire};
+
+pub(crate) const SECTION: &str = "keys of one process";
+pub(crate) const TDK: &str = "tdk derive";
+/// How often TPM2_HMAC was sent.
+pub(crate) const OPERATIONS: &str = "TPM2_HMAC commands";
+
+pub(crate) fn measure(run: &mut Run) -> Result<()> {
+    // What a command line may be long: a quarter of a stack, and 6 MiB.
+    let stack = getrlimit(Resource::Stack);
+    let most = Rlimit {
+        current: Some(32 << 20),
+        maximum: stack.maximum,
+    };
+    setrlimit(Resource::Stack, most)?;
+    let tpm = peers::tpm_with_storage_key()?;
+    let wire = Wire::before(&tpm)?;
+    let directory = tempfile::tempdir()?;
+    let config = directory.path().join("config.toml");
+    fs::write(&config, "bus = \"plain\"\n")?;
+    let derive = |tcti: &str, count: u64| {
+        let mut command = peers::derive(tcti, &config);
+        command.args((0..count).map(|number| format!("--key-id=v{number}")));
+        command
+    };
+    let (tpm, derive) = (&tpm, &derive);
+    let most = run.size.of(100_000, 100_000, 1000);
+    let counts = [1, 10, 1000, 100_000].into_iter().filter(|count| *count <= most);
+    let mut contenders = Vec::new();
+    for count in counts {
+        let (_, output) = timing::process(&mut derive(&wire.tcti(), count))?;
+        let lines = output.stdout.iter().filter(|byte| **byte == b'\n').count();
+        let seen = wire.take();
+        let operations = seen.iter().filter(|(code, _)| wire::name(*code) == "TPM2_HMAC");
+        let operations = timing::count(operations.count());
+        if u64::try_from(lines)? != count {
+            return Err(format!("{lines} keys instead of {count}").into());
+        }
+        run.add(OPERATIONS, TDK, Some(count), vec![operations]);
+        let contender = move || Ok(timing::process(&mut derive(&tpm.tcti(), count))?.0);
+        contenders.push(Contender::new(TDK, contender).at(count));
+    }
+    timing::by_turns(run, SECTION, run.size.of(15, 5, 1), contenders)?;
+    Ok(setrlimit(Resource::Stack, stack)?)
+}
