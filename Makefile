@@ -7,7 +7,7 @@ DESTDIR ?=
 # Where rustup puts cargo, for a shell that does not know yet.
 export PATH := $(PATH):$(HOME)/.cargo/bin
 
-.PHONY: help build demo demo-host test kernel-demo kernel-test kernel-soak kernel-check bench fuzz ci deps deps-guest deny advisories install uninstall clean
+.PHONY: help build demo demo-host test kernel-demo kernel-test kernel-soak kernel-check bench bench-quick bench-rsa plots fuzz ci deps deps-guest deny advisories install uninstall clean
 
 help: ## this
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile
@@ -45,8 +45,17 @@ kernel-check: ## what the kernel's own checkers say of the series, and that each
 		kernel-patch/scripts/check.sh $$version || exit 1; \
 	done
 
-bench: ## how long RSA keys take, beside other generators
-	scripts/bench.sh
+bench: ## what requests take, beside what one could have instead: some minutes, docs/benchmarks.md
+	scripts/bench.sh full
+
+bench-quick: ## the same with few samples; prints the table, writes no page
+	scripts/bench.sh quick
+
+bench-rsa: ## how long RSA keys take, beside other generators: half an hour
+	scripts/bench.sh rsa
+
+plots: ## the table and pictures of docs/benchmarks.md anew, from the newest of benches/runs
+	scripts/bench.sh page
 
 fuzz: deps ## anything at all, for whatever reads what others write; FUZZ_SECONDS=600 each
 	scripts/fuzz.sh

@@ -1,10 +1,11 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0 OR MIT
-# deps.sh [guest|demo|bench|kernel|kernel-check]: installs what building and testing needs and is missing;
+# deps.sh [guest|demo|bench|bench-rsa|kernel|kernel-check]: installs what building and testing needs and is missing;
 # with `guest`, also what virtual machines need, fetches their kernels and makes
 # their Debian; with `demo`, only what the demonstration in virtual machines needs, and never by sudo;
-# with `bench`, also what the benchmark needs; with `kernel`, also what building kernels and booting
-# them needs; with `kernel-check`, also what looks for errors in their sources.
+# with `bench`, also what requests are compared with; with `bench-rsa`, what generators of RSA
+# keys need; with `kernel`, also what building kernels and booting them needs; with
+# `kernel-check`, also what looks for errors in their sources.
 # Fails, naming it, if it may not or can't.
 set -eu
 cd "$(dirname "$0")/.."
@@ -12,6 +13,7 @@ cd "$(dirname "$0")/.."
 guest=
 demo=
 bench=
+bench_rsa=
 kernel=
 check=
 case "${1:-}" in
@@ -19,10 +21,11 @@ case "${1:-}" in
 guest) guest=yes ;;
 demo) guest=yes demo=yes ;;
 bench) bench=yes ;;
+bench-rsa) bench_rsa=yes ;;
 kernel) kernel=yes ;;
 kernel-check) kernel=yes check=yes ;;
 *)
-    echo "usage: deps.sh [guest|demo|bench|kernel|kernel-check]" >&2
+    echo "usage: deps.sh [guest|demo|bench|bench-rsa|kernel|kernel-check]" >&2
     exit 2
     ;;
 esac
@@ -83,8 +86,17 @@ perl perl
 END
 # The kernel's tools are linked with it.
 [ -z "$kernel" ] || [ -e /usr/include/gelf.h ] || missing="$missing libelf-dev"
-# The generators that are compared.
+# What requests are compared with.
 if [ -n "$bench" ]; then
+    look_for <<END
+clevis clevis
+clevis-decrypt-tpm2 clevis-tpm2
+END
+    /usr/bin/python3 -c 'import tpm2_pytss' 2>/dev/null ||
+        missing="$missing python3 python3-tpm2-pytss"
+fi
+# The generators that are compared.
+if [ -n "$bench_rsa" ]; then
     [ -e /usr/include/gmp.h ] || [ -e "/usr/include/$(cc -print-multiarch)/gmp.h" ] ||
         missing="$missing libgmp-dev"
     python3 -c 'import ensurepip' 2>/dev/null || missing="$missing python3-venv"

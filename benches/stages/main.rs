@@ -104,16 +104,24 @@ fn stages(criterion: &mut Criterion) {
 fn searches(criterion: &mut Criterion) {
     type Search = fn(u64) -> PrivateKey;
     let searches: [(&str, Search); 6] = [
-        ("RSA-2048", |n| det_keygen::rsa(&seed(n), 2048).expect("a key")),
-        ("RSA-3072", |n| det_keygen::rsa(&seed(n), 3072).expect("a key")),
-        ("RSA-4096", |n| det_keygen::rsa(&seed(n), 4096).expect("a key")),
+        ("RSA-2048", |n| {
+            det_keygen::rsa(&seed(n), 2048).expect("a key")
+        }),
+        ("RSA-3072", |n| {
+            det_keygen::rsa(&seed(n), 3072).expect("a key")
+        }),
+        ("RSA-4096", |n| {
+            det_keygen::rsa(&seed(n), 4096).expect("a key")
+        }),
         ("ECDSA P-256", |n| {
             det_keygen::ecdsa(&seed(n), Curve::P256).expect("a key")
         }),
         ("ECDSA P-384", |n| {
             det_keygen::ecdsa(&seed(n), Curve::P384).expect("a key")
         }),
-        ("Ed25519", |n| det_keygen::ed25519(&seed(n)[..32]).expect("a key")),
+        ("Ed25519", |n| {
+            det_keygen::ed25519(&seed(n)[..32]).expect("a key")
+        }),
     ];
     let mut group = criterion.benchmark_group("search");
     for (name, search) in searches {

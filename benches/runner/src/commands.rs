@@ -31,7 +31,7 @@ pub(crate) fn measure(run: &mut Run) -> Result<()> {
         (NONE_KEPT, &bare, ""),
     ] {
         fs::write(&config, text)?;
-        let wire = Wire::before(tpm)?;
+        let mut wire = Wire::before(tpm)?;
         let mut derive = peers::derive(&wire.tcti(), &config);
         derive.args(["--key-id", KEY_ID]);
         timing::process(&mut derive)?;
@@ -62,14 +62,13 @@ pub(crate) fn measure(run: &mut Run) -> Result<()> {
 
 /// Numbered where a command comes several times.
 fn names(seen: &[wire::Timed]) -> Vec<String> {
-    let names: Vec<_> = seen.iter().map(|(code, _)| wire::name(*code)).collect();
-    let numbered = names.iter().enumerate().map(|(at, name)| {
-        let before = names[..at].iter().filter(|other| *other == name).count();
-        let all = names.iter().filter(|other| *other == name).count();
-        match all {
-            1 => (*name).to_owned(),
-            _ => format!("{name} ({})", before + 1),
-        }
-    });
+    let count = |seen: &[wire::Timed], name| seen.iter().filter(|(other, _)| other == name).count();
+    let numbered = seen
+        .iter()
+        .enumerate()
+        .map(|(at, (name, _))| match count(seen, name) {
+            1 => name.clone(),
+            _ => format!("{name} ({})", count(&seen[..=at], name)),
+        });
     numbered.collect()
 }

@@ -9,7 +9,7 @@ use crate::Result;
 use crate::peers;
 use crate::run::Run;
 use crate::timing::{self, Contender};
-use crate::wire::{self, Wire};
+use crate::wire::Wire;
 
 pub(crate) const SECTION: &str = "keys of one process";
 pub(crate) const TDK: &str = "tdk derive";
@@ -25,7 +25,7 @@ pub(crate) fn measure(run: &mut Run) -> Result<()> {
     };
     setrlimit(Resource::Stack, most)?;
     let tpm = peers::tpm_with_storage_key()?;
-    let wire = Wire::before(&tpm)?;
+    let mut wire = Wire::before(&tpm)?;
     let directory = tempfile::tempdir()?;
     let config = directory.path().join("config.toml");
     fs::write(&config, "bus = \"plain\"\n")?;
@@ -36,13 +36,15 @@ pub(crate) fn measure(run: &mut Run) -> Result<()> {
     };
     let (tpm, derive) = (&tpm, &derive);
     let most = run.size.of(100_000, 100_000, 1000);
-    let counts = [1, 10, 1000, 100_000].into_iter().filter(|count| *count <= most);
+    let counts = [1, 10, 1000, 100_000]
+        .into_iter()
+        .filter(|count| *count <= most);
     let mut contenders = Vec::new();
     for count in counts {
         let (_, output) = timing::process(&mut derive(&wire.tcti(), count))?;
         let lines = output.stdout.iter().filter(|byte| **byte == b'\n').count();
         let seen = wire.take();
-        let operations = seen.iter().filter(|(code, _)| wire::name(*code) == "TPM2_HMAC");
+        let operations = seen.iter().filter(|(name, _)| name == "TPM2_HMAC");
         let operations = timing::count(operations.count());
         if u64::try_from(lines)? != count {
             return Err(format!("{lines} keys instead of {count}").into());

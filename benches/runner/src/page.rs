@@ -7,7 +7,7 @@ use std::path::Path;
 use crate::run::{Level, Run};
 use crate::size::Size;
 use crate::targets::{self, Bound};
-use crate::{Result, commands, growth, keys, plots, process, scale, stages, timing, upcall};
+use crate::{Result, chips, commands, growth, keys, plots, process, scale, stages, timing, upcall};
 
 /// Everything, under headings.
 pub(crate) fn table(run: &Run) -> String {
@@ -20,6 +20,7 @@ pub(crate) fn table(run: &Run) -> String {
         stages(run),
         many_keys(run),
         levels(run),
+        on_chips(run),
         growing(run),
         missing(run),
     ];
@@ -52,11 +53,15 @@ pub(crate) fn section(run: &Run, raw: &Path, pictures: &Path) -> Result<String> 
 fn facts(run: &Run) -> String {
     let machine = &run.machine;
     let packages = machine.packages.iter();
-    let packages: Vec<_> = packages.map(|(name, version)| format!("{name} {version}")).collect();
+    let packages: Vec<_> = packages
+        .map(|(name, version)| format!("{name} {version}"))
+        .collect();
     let size = match run.size {
         Size::Full => String::new(),
         Size::Quick => "A quick run: few samples.\n".into(),
-        Size::Test => "A run that only shows that everything works: its numbers mean nothing.\n".into(),
+        Size::Test => {
+            "A run that only shows that everything works: its numbers mean nothing.\n".into()
+        }
     };
     format!(
         "{size}{}, {:.0} s, commit {}. {}, {} cores, {} MiB; {}, Linux {}. Load of the last \
@@ -80,7 +85,10 @@ fn targets(run: &Run) -> String {
     if targets.is_empty() {
         return String::new();
     }
-    let mut text = heading("Targets", "| | ratio | bound | | of |\n|---|---:|---:|---|---|\n");
+    let mut text = heading(
+        "Targets",
+        "| | ratio | bound | | of |\n|---|---:|---:|---|---|\n",
+    );
     for target in targets {
         let bound = match target.bound {
             Bound::Most(most) => format!("at most {most}"),
@@ -105,7 +113,12 @@ fn targets(run: &Run) -> String {
 fn upcalls(run: &Run) -> String {
     let title = "One key through the kernel";
     let by_keyctl = compared(run, upcall::SECTION, upcall::ENCRYPTED, "`keyctl request2`");
-    let alone = compared(run, upcall::SYSTEM_CALL, upcall::ENCRYPTED, "request_key(2) alone");
+    let alone = compared(
+        run,
+        upcall::SYSTEM_CALL,
+        upcall::ENCRYPTED,
+        "request_key(2) alone",
+    );
     if by_keyctl.is_empty() {
         return String::new();
     }
@@ -118,7 +131,10 @@ fn processes(run: &Run) -> String {
     if rows.is_empty() {
         return String::new();
     }
-    format!("{}{rows}\n{starts}", heading("One key, whole processes", ""))
+    format!(
+        "{}{rows}\n{starts}",
+        heading("One key, whole processes", "")
+    )
 }
 
 /// Medians, how they spread, and how many times one of them.
@@ -149,7 +165,12 @@ fn commands(run: &Run) -> String {
     let mut text = String::new();
     for section in [commands::PLAIN, commands::ENCRYPTED, commands::NONE_KEPT] {
         for row in run.section(section) {
-            let _ = writeln!(text, "| {section} | {} | {} |", row.name, figure(row.median()));
+            let _ = writeln!(
+                text,
+                "| {section} | {} | {} |",
+                row.name,
+                figure(row.median())
+            );
         }
     }
     if text.is_empty() {
@@ -162,9 +183,17 @@ fn commands(run: &Run) -> String {
 
 fn stages(run: &Run) -> String {
     let mut text = String::new();
-    for group in stages::GROUPS.into_iter().filter(|group| *group != stages::KEYS) {
+    for group in stages::GROUPS
+        .into_iter()
+        .filter(|group| *group != stages::KEYS)
+    {
         for row in run.section(group) {
-            let _ = writeln!(text, "| {group} | {} | {} |", row.name, figure(row.median()));
+            let _ = writeln!(
+                text,
+                "| {group} | {} | {} |",
+                row.name,
+                figure(row.median())
+            );
         }
     }
     if text.is_empty() {
@@ -181,7 +210,11 @@ fn many_keys(run: &Run) -> String {
             Some(operations) => format!("{operations}"),
             None => "1".into(),
         };
-        let by = if row.name == keys::TDK { keys::TDK } else { "the library" };
+        let by = if row.name == keys::TDK {
+            keys::TDK
+        } else {
+            "the library"
+        };
         let per_key = row.median() / number(count);
         let _ = writeln!(
             text,
@@ -228,11 +261,38 @@ fn levels(run: &Run) -> String {
 /// Requests a second of one asker alone, on the same TPM.
 fn alone(run: &Run, tpm: &str) -> Option<f64> {
     let is_alone = |level: &&Level| level.tpm == tpm && level.askers == 1;
-    let alone: Vec<_> = run.levels.iter().filter(is_alone).map(Level::per_second).collect();
+    let alone: Vec<_> = run
+        .levels
+        .iter()
+        .filter(is_alone)
+        .map(Level::per_second)
+        .collect();
     if alone.is_empty() {
         return None;
     }
     Some(alone.iter().sum::<f64>() / timing::count(alone.len()))
+}
+
+fn on_chips(run: &Run) -> String {
+    let mut text = String::new();
+    for way in chips::WAYS {
+        for row in run.section(&chips::section(way)) {
+            let _ = writeln!(
+                text,
+                "| {} | {way} | {} |",
+                row.name,
+                milliseconds(row.median())
+            );
+        }
+    }
+    if text.is_empty() {
+        return text;
+    }
+    let head = "A request by `keyctl request2`, where the software TPM takes as long as a chip. \
+                What nobody has published is assumed: \
+                [simulator.md](simulator.md#how-long-real-chips-take) has each number.\n\n\
+                | chip | | median, ms |\n|---|---|---:|\n";
+    heading("On the latencies of real chips", head) + &text
 }
 
 fn growing(run: &Run) -> String {

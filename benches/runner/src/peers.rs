@@ -73,7 +73,9 @@ pub(crate) fn has_pytss() -> bool {
 /// `tdk derive` of the key that all of them derive.
 pub(crate) fn derive(tcti: &str, bus: &Path) -> Command {
     let mut tdk = programs::tdk();
-    tdk.arg("--config").arg(bus).args(["derive", "--tcti", tcti]);
+    tdk.arg("--config")
+        .arg(bus)
+        .args(["derive", "--tcti", tcti]);
     tdk.args(["--what", "32", "--identity", "path", "--value", ASKER]);
     tdk.args(["--uid", "0"]);
     tdk

@@ -9,6 +9,7 @@ use crate::run::Run;
 
 mod bars;
 mod breakdown;
+mod chips;
 mod concurrency;
 mod lines;
 mod many_keys;
@@ -21,7 +22,7 @@ pub(crate) struct Picture {
     draw: fn(&Run, &Path) -> Result<bool>,
 }
 
-pub(crate) const ALL: [Picture; 3] = [
+pub(crate) const ALL: [Picture; 4] = [
     Picture {
         file: "one-request.svg",
         title: "What one request takes, and what of it",
@@ -36,6 +37,11 @@ pub(crate) const ALL: [Picture; 3] = [
         file: "many-keys.svg",
         title: "Time for a key, over the number of keys of one identity",
         draw: many_keys::draw,
+    },
+    Picture {
+        file: "chips.svg",
+        title: "What one request takes on the latencies of real chips",
+        draw: chips::draw,
     },
 ];
 

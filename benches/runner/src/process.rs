@@ -53,7 +53,9 @@ pub(crate) fn measure(run: &mut Run) -> Result<()> {
     let printed = timing::process(&mut derive(&kept, &encrypted))?.1.stdout;
     let expected = hex::decode(printed.trim_ascii())?;
     let ours = |name, tpm, config| {
-        Contender::new(name, move || Ok(timing::process(&mut derive(tpm, config))?.0))
+        Contender::new(name, move || {
+            Ok(timing::process(&mut derive(tpm, config))?.0)
+        })
     };
     let mut contenders = vec![
         ours(PLAIN, &kept, &plain),
@@ -141,7 +143,8 @@ const SECRET: &[u8] = b"0123456789abcdef0123456789abcdef";
 
 /// Seals it under the storage key.
 fn seal(tpm: &Swtpm, directory: &Path) -> Result<String> {
-    let script = "printf %s \"$1\" | tpm2_create -Q -C 0x81000001 -i - -u \"$2.pub\" -r \"$2.priv\"";
+    let script =
+        "printf %s \"$1\" | tpm2_create -Q -C 0x81000001 -i - -u \"$2.pub\" -r \"$2.priv\"";
     let sealed = directory.join("sealed").display().to_string();
     peers::tool(tpm, "sh")
         .args(["-c", script, "sh", std::str::from_utf8(SECRET)?, &sealed])

@@ -28,7 +28,11 @@ impl Progress {
             return;
         }
         self.shown = Some(Instant::now());
-        let (start, end) = if terminal { ("\r\x1b[K", "") } else { ("", "\n") };
+        let (start, end) = if terminal {
+            ("\r\x1b[K", "")
+        } else {
+            ("", "\n")
+        };
         let _ = write!(out, "{start}  {}: {done} of {}{end}", self.what, self.total);
         let _ = out.flush();
     }

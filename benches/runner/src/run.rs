@@ -174,3 +174,22 @@ pub(crate) fn rounded(value: f64) -> f64 {
     let scale = 10_f64.powf(digits);
     (value * scale).round() / scale
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn four_digits() {
+        for (value, expected) in [
+            (1234.56, 1235.0),
+            (0.000_123_456, 0.000_123_5),
+            (98_765_432.0, 98_770_000.0),
+            (1.0, 1.0),
+            (0.0, 0.0),
+        ] {
+            let found = rounded(value);
+            assert!((found - expected).abs() <= expected * 1e-9, "{found}");
+        }
+    }
+}

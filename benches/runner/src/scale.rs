@@ -31,7 +31,8 @@ pub(crate) fn measure(run: &mut Run) -> Result<()> {
     let mut progress = Progress::new("askers at once", levels.len());
     for (number, askers) in levels.iter().enumerate() {
         progress.at(number);
-        run.levels.push(level(&rule, SWTPM, *askers, total.max(*askers))?);
+        run.levels
+            .push(level(&rule, SWTPM, *askers, total.max(*askers))?);
     }
     // Once more, so that what the machine does meanwhile is seen.
     run.levels.push(level(&rule, SWTPM, 1, total)?);

@@ -40,7 +40,12 @@ impl Target {
 /// Those that the run has measured.
 pub(crate) fn of(run: &Run) -> Vec<Target> {
     let targets = [
-        floor(run, "a request, plain, to the floor and the TPM", upcall::PLAIN, commands::PLAIN),
+        floor(
+            run,
+            "a request, plain, to the floor and the TPM",
+            upcall::PLAIN,
+            commands::PLAIN,
+        ),
         floor(
             run,
             "a request, encrypted, to the floor and the TPM",
@@ -113,13 +118,7 @@ pub(crate) fn of(run: &Run) -> Vec<Target> {
 
 type Place = (&'static str, &'static str);
 
-fn ratio(
-    run: &Run,
-    what: &'static str,
-    of: Place,
-    to: Place,
-    bound: Bound,
-) -> Option<Target> {
+fn ratio(run: &Run, what: &'static str, of: Place, to: Place, bound: Bound) -> Option<Target> {
     let (of, to) = (run.median(of.0, of.1)?, run.median(to.0, to.1)?);
     Some(Target {
         what,

@@ -114,3 +114,20 @@ pub(crate) fn quantile(values: &[f64], part: f64) -> f64 {
     let high = (low + 1).min(last);
     sorted[low] + (sorted[high] - sorted[low]) * (place - place.floor())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn quantiles() {
+        let close = |one: f64, other: f64| (one - other).abs() < 1e-9;
+        assert!(close(quantile(&[3.0], 0.99), 3.0));
+        assert!(close(quantile(&[4.0, 1.0, 2.0], 0.5), 2.0));
+        assert!(close(quantile(&[4.0, 1.0, 2.0, 3.0], 0.5), 2.5));
+        let hundred: Vec<_> = (0..=100).rev().map(f64::from).collect();
+        assert!(close(quantile(&hundred, 0.99), 99.0));
+        assert!(close(quantile(&hundred, 0.0), 0.0));
+        assert!(quantile(&[], 0.5).is_nan());
+    }
+}

@@ -69,15 +69,24 @@ pub(crate) fn measure(run: &mut Run) -> Result<()> {
     let quick = callouts.len();
     if peers::is_installed("tpm2_createprimary") {
         let program = peers::peer("tpm2-tools.sh");
-        callouts.push(Callout::new(TOOLS, Rule::with_program(&program, &encrypted)));
+        callouts.push(Callout::new(
+            TOOLS,
+            Rule::with_program(&program, &encrypted),
+        ));
     } else {
         run.leave_out("tpm2-tools as a callout", "they are not installed")?;
     }
     if peers::has_pytss() {
         let program = peers::peer("plugin.py");
-        callouts.push(Callout::new(PYTHON, Rule::with_program(&program, &encrypted)));
+        callouts.push(Callout::new(
+            PYTHON,
+            Rule::with_program(&program, &encrypted),
+        ));
     } else {
-        run.leave_out("the Python plugin as a callout", "tpm2-pytss is not installed")?;
+        run.leave_out(
+            "the Python plugin as a callout",
+            "tpm2-pytss is not installed",
+        )?;
     }
     for callout in &callouts[1..] {
         callout.gives_the_right_key(&kept.tcti(), &bare.tcti())?;
@@ -97,7 +106,10 @@ pub(crate) fn measure(run: &mut Run) -> Result<()> {
     });
     let calls = calls.collect();
     timing::by_turns(run, SYSTEM_CALL, run.size.of(400, 40, 1), calls)?;
-    run.note_missing(IN_KERNEL, "the kernel series is not measured by this runner yet");
+    run.note_missing(
+        IN_KERNEL,
+        "the kernel series is not measured by this runner yet",
+    );
     Ok(())
 }
 

@@ -31,7 +31,12 @@ const PARTS: [Part; 4] = [
 pub(super) fn draw(run: &Run, file: &Path) -> Result<bool> {
     let ours = [
         ours(run, "callout, plain", upcall::PLAIN, commands::PLAIN),
-        ours(run, "callout, encrypted", upcall::ENCRYPTED, commands::ENCRYPTED),
+        ours(
+            run,
+            "callout, encrypted",
+            upcall::ENCRYPTED,
+            commands::ENCRYPTED,
+        ),
         ours(
             run,
             "callout, encrypted, no key kept",
@@ -40,8 +45,18 @@ pub(super) fn draw(run: &Run, file: &Path) -> Result<bool> {
         ),
     ];
     let peers = [
-        peer(run, "tpm2-tools and openssl", upcall::TOOLS, process::TOOLS_START),
-        peer(run, "Python, tpm2-pytss", upcall::PYTHON, process::PYTHON_START),
+        peer(
+            run,
+            "tpm2-tools and openssl",
+            upcall::TOOLS,
+            process::TOOLS_START,
+        ),
+        peer(
+            run,
+            "Python, tpm2-pytss",
+            upcall::PYTHON,
+            process::PYTHON_START,
+        ),
     ];
     let ours: Vec<_> = ours.into_iter().flatten().collect();
     let peers: Vec<_> = peers.into_iter().flatten().collect();
@@ -53,7 +68,13 @@ pub(super) fn draw(run: &Run, file: &Path) -> Result<bool> {
     let (top, bottom) = root.split_vertically(270);
     let unit = "milliseconds, median";
     stacked(&top, "One request, by keyctl request2", unit, &PARTS, &ours)?;
-    stacked(&bottom, "The same by others, on another scale", unit, &PARTS, &peers)?;
+    stacked(
+        &bottom,
+        "The same by others, on another scale",
+        unit,
+        &PARTS,
+        &peers,
+    )?;
     root.present()?;
     Ok(true)
 }

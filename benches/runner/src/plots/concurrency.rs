@@ -30,12 +30,26 @@ pub(super) fn draw(run: &Run, file: &Path) -> Result<bool> {
     let blue = RGBColor(20, 110, 170);
     let red = RGBColor(190, 60, 60);
     let throughput = [line("requests a second", blue, &Level::per_second)];
-    chart(&left, "Throughput", "askers at once", "requests a second", &throughput, false)?;
+    chart(
+        &left,
+        "Throughput",
+        "askers at once",
+        "requests a second",
+        &throughput,
+        false,
+    )?;
     let waits = [
         line("p99", red, &|level| level.quantile(0.99) / 1e3),
         line("p50", blue, &|level| level.quantile(0.5) / 1e3),
     ];
-    chart(&right, "Waiting", "askers at once", "milliseconds", &waits, true)?;
+    chart(
+        &right,
+        "Waiting",
+        "askers at once",
+        "milliseconds",
+        &waits,
+        true,
+    )?;
     root.present()?;
     Ok(true)
 }

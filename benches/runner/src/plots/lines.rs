@@ -25,7 +25,12 @@ pub(super) fn chart(
     lines: &[Line],
     logarithmic: bool,
 ) -> Result<()> {
-    let values = || lines.iter().flat_map(|line| &line.points).map(|point| point.1);
+    let values = || {
+        lines
+            .iter()
+            .flat_map(|line| &line.points)
+            .map(|point| point.1)
+    };
     let most = values().fold(0.0, f64::max);
     let least = values().fold(f64::INFINITY, f64::min);
     if logarithmic {
@@ -36,14 +41,7 @@ pub(super) fn chart(
     }
 }
 
-fn draw<Y>(
-    area: &Area<'_>,
-    title: &str,
-    x: &str,
-    y: &str,
-    lines: &[Line],
-    range: Y,
-) -> Result<()>
+fn draw<Y>(area: &Area<'_>, title: &str, x: &str, y: &str, lines: &[Line], range: Y) -> Result<()>
 where
     Y: AsRangedCoord<Value = f64>,
     Y::CoordDescType: ValueFormatter<f64>,
@@ -73,7 +71,10 @@ where
             .draw_series(LineSeries::new(line.points.clone(), color.stroke_width(2)))?
             .label(line.name)
             .legend(move |(x, y)| PathElement::new([(x, y), (x + 16, y)], color.stroke_width(2)));
-        let dots = line.points.iter().map(|point| Circle::new(*point, 3, color.filled()));
+        let dots = line
+            .points
+            .iter()
+            .map(|point| Circle::new(*point, 3, color.filled()));
         chart.draw_series(dots)?;
     }
     if lines.len() > 1 {
