@@ -42,7 +42,7 @@ pub(crate) fn measure(run: &mut Run) -> Result<()> {
     let mut contenders = Vec::new();
     for count in counts {
         let (_, output) = timing::process(&mut derive(&wire.tcti(), count))?;
-        let lines = output.stdout.iter().filter(|byte| **byte == b'\n').count();
+        let lines = String::from_utf8(output.stdout)?.lines().count();
         let seen = wire.take();
         let operations = seen.iter().filter(|(name, _)| name == "TPM2_HMAC");
         let operations = timing::count(operations.count());

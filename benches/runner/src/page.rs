@@ -318,11 +318,11 @@ fn growing(run: &Run) -> String {
 }
 
 fn missing(run: &Run) -> String {
-    if run.not_run.is_empty() {
+    if run.missing.is_empty() {
         return String::new();
     }
     let mut text = heading("Not measured", "");
-    for missing in &run.not_run {
+    for missing in &run.missing {
         let _ = writeln!(text, "- {}: {}.", missing.what, missing.why);
     }
     text

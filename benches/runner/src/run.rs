@@ -24,7 +24,7 @@ pub(crate) struct Run {
     pub(crate) seconds: f64,
     pub(crate) rows: Vec<Row>,
     pub(crate) levels: Vec<Level>,
-    pub(crate) not_run: Vec<NotRun>,
+    pub(crate) missing: Vec<NotRun>,
 }
 
 /// Something that was done several times.
@@ -71,7 +71,7 @@ impl Run {
             seconds: 0.0,
             rows: Vec::new(),
             levels: Vec::new(),
-            not_run: Vec::new(),
+            missing: Vec::new(),
         })
     }
 
@@ -95,7 +95,7 @@ impl Run {
             .replace("{\"section\"", "\n{\"section\"")
             .replace("{\"tpm\"", "\n{\"tpm\"")
             .replace("\"rows\"", "\n\"rows\"")
-            .replace("\"not_run\"", "\n\"not_run\"");
+            .replace("\"missing\"", "\n\"missing\"");
         Ok(fs::write(path, text + "\n")?)
     }
 
@@ -126,7 +126,7 @@ impl Run {
     /// Says what no machine of this kind has.
     pub(crate) fn note_missing(&mut self, what: &str, why: impl std::fmt::Display) {
         eprintln!("  not run: {what} ({why})");
-        self.not_run.push(NotRun {
+        self.missing.push(NotRun {
             what: what.into(),
             why: why.to_string(),
         });

@@ -35,7 +35,9 @@ impl Wire {
         for event in &events[self.read..] {
             match &event.what {
                 What::Command(_) => sent = event.at,
-                What::Answer(code, _) => timed.push((command_name(*code), event.at - sent)),
+                What::Answer(code, _) => {
+                    timed.push((command_name(*code), event.at.saturating_sub(sent)))
+                }
                 _ => {}
             }
         }

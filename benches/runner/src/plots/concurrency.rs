@@ -36,7 +36,7 @@ pub(super) fn draw(run: &Run, file: &Path) -> Result<bool> {
         "askers at once",
         "requests a second",
         &throughput,
-        false,
+        None,
     )?;
     let waits = [
         line("p99", red, &|level| level.quantile(0.99) / 1e3),
@@ -48,7 +48,7 @@ pub(super) fn draw(run: &Run, file: &Path) -> Result<bool> {
         "askers at once",
         "milliseconds",
         &waits,
-        true,
+        Some(SeriesLabelPosition::UpperLeft),
     )?;
     root.present()?;
     Ok(true)

@@ -16,14 +16,15 @@ pub(super) struct Line {
 
 type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
 
-/// Draws lines over a logarithmic x axis; y begins at zero, or is logarithmic too.
+/// Draws lines over a logarithmic x axis; y begins at zero, or, with a place for the
+/// lines' names, is logarithmic too.
 pub(super) fn chart(
     area: &Area<'_>,
     title: &str,
     x: &str,
     y: &str,
     lines: &[Line],
-    logarithmic: bool,
+    names: Option<SeriesLabelPosition>,
 ) -> Result<()> {
     let values = || {
         lines
@@ -33,15 +34,22 @@ pub(super) fn chart(
     };
     let most = values().fold(0.0, f64::max);
     let least = values().fold(f64::INFINITY, f64::min);
-    if logarithmic {
-        let range = (least / 2.0..most * 4.0).log_scale();
-        draw(area, title, x, y, lines, range)
-    } else {
-        draw(area, title, x, y, lines, 0.0..most * 1.25)
+    match names {
+        Some(place) => {
+            let range = (least / 2.0..most * 2.0).log_scale();
+            draw(area, [title, x, y], lines, range, Some(place))
+        }
+        None => draw(area, [title, x, y], lines, 0.0..most * 1.25, None),
     }
 }
 
-fn draw<Y>(area: &Area<'_>, title: &str, x: &str, y: &str, lines: &[Line], range: Y) -> Result<()>
+fn draw<Y>(
+    area: &Area<'_>,
+    [title, x, y]: [&str; 3],
+    lines: &[Line],
+    range: Y,
+    names: Option<SeriesLabelPosition>,
+) -> Result<()>
 where
     Y: AsRangedCoord<Value = f64>,
     Y::CoordDescType: ValueFormatter<f64>,
@@ -77,10 +85,10 @@ where
             .map(|point| Circle::new(*point, 3, color.filled()));
         chart.draw_series(dots)?;
     }
-    if lines.len() > 1 {
+    if let Some(place) = names {
         chart
             .configure_series_labels()
-            .position(SeriesLabelPosition::UpperRight)
+            .position(place)
             .background_style(WHITE)
             .border_style(RGBColor(200, 200, 200))
             .label_font(("sans-serif", 13))

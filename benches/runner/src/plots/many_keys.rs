@@ -36,7 +36,14 @@ pub(super) fn draw(run: &Run, file: &Path) -> Result<bool> {
     let root = SVGBackend::new(file, (900, 420)).into_drawing_area();
     root.fill(&WHITE)?;
     let title = "32-byte keys of one identity, a plain conversation";
-    chart(&root, title, "keys", "microseconds a key", &lines, true)?;
+    chart(
+        &root,
+        title,
+        "keys",
+        "microseconds a key",
+        &lines,
+        Some(SeriesLabelPosition::LowerLeft),
+    )?;
     root.present()?;
     Ok(true)
 }
