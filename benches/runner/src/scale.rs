@@ -65,7 +65,7 @@ pub(crate) fn level(rule: &Rule, tpm: &str, askers: usize, total: usize) -> Resu
 }
 
 /// Each by a thread and for a key of its own; how long all took, and each of them.
-fn at_once(rule: &Rule, askers: usize, round: usize) -> Result<(Duration, Vec<Option<Duration>>)> {
+fn at_once(rule: &Rule, askers: usize) -> Result<(Duration, Vec<Option<Duration>>)> {
     // A key that was removed is still in the way of its like for a moment.
     static ROUND: AtomicUsize = AtomicUsize::new(0);
     let round = ROUND.fetch_add(1, Ordering::Relaxed);

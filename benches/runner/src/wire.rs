@@ -36,7 +36,7 @@ impl Wire {
             match &event.what {
                 What::Command(_) => sent = event.at,
                 What::Answer(code, _) => {
-                    timed.push((command_name(*code), event.at.saturating_sub(sent)))
+                    timed.push((command_name(*code), event.at.saturating_sub(sent)));
                 }
                 _ => {}
             }
