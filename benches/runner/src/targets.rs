@@ -108,7 +108,18 @@ pub(crate) fn of(run: &Run) -> Vec<Target> {
             (process::SECTION, process::ENCRYPTED),
             Bound::Least(30.0),
         ),
-        many(run),
+        many(
+            run,
+            "microseconds a key, of 100,000 of one identity, by the library",
+            stages::KEYS,
+            stages::KEYS,
+        ),
+        many(
+            run,
+            "the same by tdk derive, arguments and printing included",
+            keys::SECTION,
+            keys::TDK,
+        ),
         operations(run),
         storm(run),
         failures(run),
@@ -151,13 +162,13 @@ fn floor(
 }
 
 /// Microseconds a key, as the ratio to one.
-fn many(run: &Run) -> Option<Target> {
-    let all = run.median_at(stages::KEYS, stages::KEYS, 100_000)?;
+fn many(run: &Run, what: &'static str, section: &str, name: &str) -> Option<Target> {
+    let all = run.median_at(section, name, 100_000)?;
     Some(Target {
-        what: "microseconds a key, of 100,000 of one identity",
+        what,
         ratio: all / 1e5,
         bound: Bound::Most(2.0),
-        how: format!("{:.1} ms / 100,000, the library", all / 1e3),
+        how: format!("{:.1} ms / 100,000", all / 1e3),
     })
 }
 
