@@ -2,7 +2,7 @@
 """Command line of the oracle: an independent program made from docs/derivation.md.
 
   oracle.py derive (--unix PATH | --tcp HOST:PORT | --root-secret HEX)
-                   [--via hmac|sign|sequence]
+                   [--via hmac|sign|sequence | --kernel-pcr PCR]
   oracle.py root (--unix PATH | --tcp HOST:PORT)
   oracle.py check-doc FILE
 
@@ -17,6 +17,9 @@ hex, or {"error": "message"} for a request that the page refuses. `value` is
 the identity value of section 2 for the kind that the callout info names; uid
 may be any integer where the callout info has scope=any. A line that is no such
 object is not a request: it ends the program with status 2.
+
+--kernel-pcr is section 7: the kernel's root key, under that PCR, which has to be
+zero in the TPM.
 """
 
 import argparse
@@ -119,6 +122,10 @@ def run_derive(options: argparse.Namespace) -> None:
         answer_all(lambda digest: derivation.identity_key_from_secret(secret, digest))
         return
     with connect(options) as tpm:
+        if options.kernel_pcr is not None:
+            secret = tpm.kernel_secret(options.kernel_pcr)
+            answer_all(lambda digest: derivation.identity_key_from_secret(secret, digest))
+            return
         compute = {
             "hmac": tpm.hmac, "sign": tpm.sign_hmac, "sequence": tpm.hmac_sequence
         }[options.via or "hmac"]
@@ -175,13 +182,16 @@ def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
         where.add_argument("--tcp", metavar="HOST:PORT", type=tcp_address)
         if run is run_derive:
             where.add_argument("--root-secret", metavar="HEX", type=secret_bytes)
-            command.add_argument("--via", choices=("hmac", "sign", "sequence"))
+            how = command.add_mutually_exclusive_group()
+            how.add_argument("--via", choices=("hmac", "sign", "sequence"))
+            how.add_argument("--kernel-pcr", metavar="PCR", type=int, choices=range(8, 16))
     command = commands.add_parser("check-doc")
     command.set_defaults(run=run_check_doc)
     command.add_argument("file", metavar="FILE")
     options = parser.parse_args(arguments)
-    if getattr(options, "root_secret", None) is not None and options.via is not None:
-        parser.error("--via is about a TPM, not about --root-secret")
+    if getattr(options, "root_secret", None) is not None:
+        if options.via is not None or options.kernel_pcr is not None:
+            parser.error("--via and --kernel-pcr are about a TPM, not about --root-secret")
     return options
 
 

@@ -134,6 +134,31 @@ def _check_example(root_secret: bytes, title: str, text: str) -> int:
     return len(NUMBERS)
 
 
+def _check_kernel_root(text: str, root_secret: bytes) -> int:
+    """Section 7: its constants, and its key of example 1."""
+    request = derivation.parse_request("user", b"tpm2:derived:test", b"32 path")
+    identity = derivation.identity_bytes(
+        request.kind, request.scope, 1000, b"", b"/usr/bin/keyctl"
+    )
+    secret = derivation.identity_key_from_secret(root_secret, tpm.KERNEL_ROOT_DIGEST)
+    identity_key = derivation.identity_key_from_secret(
+        secret, derivation.identity_digest(identity)
+    )
+    computed = {
+        "kernel selection": tpm.pcr_selection(13),
+        "kernel policy": tpm.kernel_policy(13),
+        "kernel template": tpm.kernel_root_template(13),
+        "kernel root digest": tpm.KERNEL_ROOT_DIGEST,
+        "kernel secret": secret,
+        "kernel identity key": identity_key,
+        "kernel okm": derivation.okm(identity_key, request),
+    }
+    for name, number in computed.items():
+        if _hex_line(text, name) != number:
+            raise PageError(f"{name} is {number.hex()}")
+    return len(computed)
+
+
 def check(text: str) -> int:
     """Check the whole page; how many numbers were recomputed, or PageError."""
     if _hex_line(text, "template") != tpm.ROOT_TEMPLATE:
@@ -144,6 +169,7 @@ def check(text: str) -> int:
         raise PageError("no worked examples")
     examples = examples.partition("\n## ")[0]
     root_secret = _hex_line(examples, "root secret")
+    checked += _check_kernel_root(text, root_secret)
     parts = re.split(r"^### (.+)\n", examples, flags=re.MULTILINE)[1:]
     if len(parts) < 2 * MINIMUM_EXAMPLES:
         raise PageError(f"{len(parts) // 2} worked examples, fewer than {MINIMUM_EXAMPLES}")

@@ -262,6 +262,32 @@ class Live(unittest.TestCase):
             with self.assertRaisesRegex(TpmError, "0x910"):
                 connection.hmac(root.handle, bytes(32))
 
+    def test_kernel_root(self) -> None:
+        """Section 7: the same secret each time, until the PCR is extended."""
+        with swtpm(self.state("kernel")) as path, Tpm.open_unix(path) as connection:
+            secret = connection.kernel_secret(13)
+            self.assertEqual(connection.kernel_secret(13), secret)
+            self.assertNotEqual(connection.kernel_secret(12), secret)
+
+            root = connection.create_root(13)
+            with self.assertRaises(TpmError) as raised:
+                connection.hmac(root.handle, tpm.KERNEL_ROOT_DIGEST)
+            # TPM_RC_AUTH_UNAVAILABLE: no password will do.
+            self.assertEqual(raised.exception.code, 0x12F)
+
+            # TPM2_PCR_Extend.
+            connection._command(
+                "TPM2_PCR_Extend", 0x182, [13],
+                struct.pack(">IH", 1, tpm.TPM_ALG_SHA256) + bytes(32), auth=True,
+            )
+            with self.assertRaises(TpmError) as raised:
+                connection.kernel_secret(13)
+            # TPM_RC_VALUE, parameter 1.
+            self.assertEqual(raised.exception.code, 0x1C4)
+            connection.flush(root.handle)
+            self.assertEqual(connection.transient_handles(), [])
+            self.assertEqual(len(connection.kernel_secret(12)), 32)
+
     def test_command_line(self) -> None:
         lines = request_line() + request_line(type="none") + request_line(uid=0)
         with swtpm(self.state("one")) as path:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0 OR MIT
-"""The root key of docs/derivation.md sections 1 and 3, by raw TPM 2.0 frames.
+"""The root keys of docs/derivation.md sections 1, 3 and 7, by raw TPM 2.0 frames.
 
 Commands and responses are laid out with struct as TPM 2.0 Part 3 has them and
 go over a stream socket with no extra framing, which is what the data channel
@@ -23,22 +23,27 @@ TPM_CC_HMAC = 0x00000155
 TPM_CC_HMAC_START = 0x0000015B
 TPM_CC_SIGN = 0x0000015D
 TPM_CC_FLUSH_CONTEXT = 0x00000165
+TPM_CC_START_AUTH_SESSION = 0x00000176
 TPM_CC_GET_CAPABILITY = 0x0000017A
+TPM_CC_POLICY_PCR = 0x0000017F
 TPM_RC_RETRY = 0x922
 TPM_RH_OWNER = 0x40000001
 TPM_RH_NULL = 0x40000007
 TPM_RS_PW = 0x40000009
+TPM_SE_POLICY = 0x01
 TPM_CAP_HANDLES = 0x00000001
 TRANSIENT_FIRST = 0x80000000
 TPM_ALG_HMAC = 0x0005
 TPM_ALG_KEYEDHASH = 0x0008
 TPM_ALG_SHA256 = 0x000B
+TPM_ALG_NULL = 0x0010
 
 # TPM 2.0 Part 2, TPMA_OBJECT.
 FIXED_TPM = 1 << 1
 FIXED_PARENT = 1 << 4
 SENSITIVE_DATA_ORIGIN = 1 << 5
 USER_WITH_AUTH = 1 << 6
+ADMIN_WITH_POLICY = 1 << 7
 NO_DA = 1 << 10
 SIGN = 1 << 18
 
@@ -61,17 +66,47 @@ def tpm2b(data: bytes) -> bytes:
     return struct.pack(">H", len(data)) + data
 
 
-# Section 1, table: all of the TPMT_PUBLIC before `unique`.
-_PUBLIC_HEAD = (
-    struct.pack(">HH", TPM_ALG_KEYEDHASH, TPM_ALG_SHA256)
-    + struct.pack(
-        ">I",
-        FIXED_TPM | FIXED_PARENT | SENSITIVE_DATA_ORIGIN | USER_WITH_AUTH | NO_DA | SIGN,
+def _public_head(authorised_by: int, policy: bytes) -> bytes:
+    """Sections 1 and 7, tables: all of the TPMT_PUBLIC before `unique`."""
+    return (
+        struct.pack(">HH", TPM_ALG_KEYEDHASH, TPM_ALG_SHA256)
+        + struct.pack(
+            ">I",
+            FIXED_TPM | FIXED_PARENT | SENSITIVE_DATA_ORIGIN | NO_DA | SIGN | authorised_by,
+        )
+        + tpm2b(policy)
+        + struct.pack(">HH", TPM_ALG_HMAC, TPM_ALG_SHA256)
     )
-    + tpm2b(b"")
-    + struct.pack(">HH", TPM_ALG_HMAC, TPM_ALG_SHA256)
-)
+
+
+_PUBLIC_HEAD = _public_head(USER_WITH_AUTH, b"")
 ROOT_TEMPLATE = _PUBLIC_HEAD + tpm2b(b"tpm-derived-keys v1")
+
+# Section 7: what the kernel's root key computes over.
+KERNEL_ROOT_DIGEST = hashlib.sha256(b"tpm-derived-keys kernel root v1").digest()
+# The digest of one PCR that is zero.
+_ZERO_PCR = hashlib.sha256(bytes(32)).digest()
+
+
+def pcr_selection(pcr: int) -> bytes:
+    """Part 2, TPML_PCR_SELECTION: one PCR of the bank of SHA-256."""
+    if not 8 <= pcr <= 15:
+        raise ValueError(f"PCR {pcr} is none of 8 to 15")
+    return struct.pack(">IHB", 1, TPM_ALG_SHA256, 3) + (1 << pcr).to_bytes(3, "little")
+
+
+def kernel_policy(pcr: int) -> bytes:
+    """Section 7: the policy digest after TPM2_PolicyPCR (Part 3)."""
+    return hashlib.sha256(
+        bytes(32) + struct.pack(">I", TPM_CC_POLICY_PCR) + pcr_selection(pcr) + _ZERO_PCR
+    ).digest()
+
+
+def kernel_root_template(pcr: int) -> bytes:
+    """Section 7: the TPMT_PUBLIC of the kernel's root key."""
+    return _public_head(ADMIN_WITH_POLICY, kernel_policy(pcr)) + tpm2b(
+        b"tpm-derived-keys kernel v1"
+    )
 
 # Part 1, password authorization with the empty password (TPMS_AUTH_COMMAND).
 _EMPTY_AUTH = struct.pack(">I", TPM_RS_PW) + tpm2b(b"") + b"\0" + tpm2b(b"")
@@ -112,10 +147,10 @@ class Reader:
             raise TpmError(f"response has {len(self._data)} bytes too many")
 
 
-def root_name(public: bytes) -> bytes:
+def root_name(public: bytes, head: bytes = _PUBLIC_HEAD) -> bytes:
     """Section 1: check the TPMT_PUBLIC of a root key and compute its Name."""
     reader = Reader(public)
-    if reader.take(len(_PUBLIC_HEAD)) != _PUBLIC_HEAD:
+    if reader.take(len(head)) != head:
         raise TpmError("the root key's public area differs from the template")
     if len(reader.tpm2b()) != 32:
         raise TpmError("the root key's unique field is not 32 bytes")
@@ -200,13 +235,18 @@ class Tpm:
 
     def _command(
         self, name: str, code: int, handles: list[int], parameters: bytes,
-        auth: bool = False, new_handle: bool = False,
+        auth: bool = False, new_handle: bool = False, policy: int = 0,
     ) -> tuple[int, Reader]:
-        """Send one command; (the new handle or 0, the response parameters)."""
+        """Send one command; (the new handle or 0, the response parameters).
+
+        With `auth` it is authorised by the policy session `policy`, which ends by
+        that, or else by the empty password.
+        """
         tag = TPM_ST_SESSIONS if auth else TPM_ST_NO_SESSIONS
         body = b"".join(struct.pack(">I", handle) for handle in handles)
         if auth:
-            body += struct.pack(">I", len(_EMPTY_AUTH)) + _EMPTY_AUTH
+            session = struct.pack(">I", policy or TPM_RS_PW) + _EMPTY_AUTH[4:]
+            body += struct.pack(">I", len(session)) + session
         body += parameters
         frame = struct.pack(">HII", tag, 10 + len(body), code) + body
 
@@ -225,18 +265,23 @@ class Tpm:
         handle = reader.number(4) if new_handle else 0
         if auth:
             answer = Reader(reader.take(reader.number(4)))
-            # TPMS_AUTH_RESPONSE of a password: empty nonce, attributes, empty hmac.
-            if reader.tpm2b() or reader.number(1) & ~1 or reader.tpm2b():
+            # TPMS_AUTH_RESPONSE: nonce, attributes, hmac. A password has no nonce.
+            nonce = reader.tpm2b()
+            if (nonce and not policy) or reader.number(1) & ~1 or reader.tpm2b():
                 raise TpmError(f"{name} was answered with a strange authorization")
             reader.end()
             reader = answer
         return handle, reader
 
-    def create_root(self) -> Root:
-        """TPM2_CreatePrimary (section 1). The caller flushes the handle."""
+    def create_root(self, kernel_pcr: int | None = None) -> Root:
+        """TPM2_CreatePrimary (section 1, or 7). The caller flushes the handle."""
+        template, head = ROOT_TEMPLATE, _PUBLIC_HEAD
+        if kernel_pcr is not None:
+            template = kernel_root_template(kernel_pcr)
+            head = _public_head(ADMIN_WITH_POLICY, kernel_policy(kernel_pcr))
         parameters = (
             tpm2b(tpm2b(b"") + tpm2b(b""))  # inSensitive: userAuth, data
-            + tpm2b(ROOT_TEMPLATE)  # inPublic
+            + tpm2b(template)  # inPublic
             + tpm2b(b"")  # outsideInfo
             + struct.pack(">I", 0)  # creationPCR
         )
@@ -251,7 +296,7 @@ class Tpm:
             _ticket(reader)  # creationTicket
             returned = reader.tpm2b()
             reader.end()
-            name = root_name(public)
+            name = root_name(public, head)
             if name != returned:
                 raise TpmError("the TPM's Name of the root key is not that of its public area")
         except BaseException:
@@ -259,10 +304,50 @@ class Tpm:
             raise
         return Root(handle, name)
 
-    def hmac(self, handle: int, digest: bytes) -> bytes:
-        """TPM2_HMAC of a 32-byte digest (section 3)."""
+    def start_policy(self) -> int:
+        """TPM2_StartAuthSession of a policy session; its handle."""
+        parameters = (
+            tpm2b(bytes(16))  # nonceCaller
+            + tpm2b(b"")  # encryptedSalt
+            + struct.pack(">BHH", TPM_SE_POLICY, TPM_ALG_NULL, TPM_ALG_SHA256)
+        )
+        session, reader = self._command(
+            "TPM2_StartAuthSession", TPM_CC_START_AUTH_SESSION,
+            [TPM_RH_NULL, TPM_RH_NULL], parameters, new_handle=True,
+        )
+        reader.tpm2b()  # nonceTPM
+        reader.end()
+        return session
+
+    def policy_pcr(self, session: int, pcr: int) -> None:
+        """TPM2_PolicyPCR (section 7): TPM_RC_VALUE unless that PCR is zero."""
+        parameters = tpm2b(_ZERO_PCR) + pcr_selection(pcr)
+        _, reader = self._command(
+            "TPM2_PolicyPCR", TPM_CC_POLICY_PCR, [session], parameters
+        )
+        reader.end()
+
+    def kernel_secret(self, pcr: int) -> bytes:
+        """Section 7: what the kernel takes from its root key. Nothing is left loaded."""
+        root = self.create_root(pcr)
+        try:
+            session = self.start_policy()
+            try:
+                self.policy_pcr(session, pcr)
+                secret = self.hmac(root.handle, KERNEL_ROOT_DIGEST, session)
+            except BaseException:
+                self.flush(session)
+                raise
+        finally:
+            self.flush(root.handle)
+        return secret
+
+    def hmac(self, handle: int, digest: bytes, policy: int = 0) -> bytes:
+        """TPM2_HMAC of a 32-byte digest (sections 3 and 7)."""
         parameters = _checked_digest(digest) + struct.pack(">H", TPM_ALG_SHA256)
-        _, reader = self._command("TPM2_HMAC", TPM_CC_HMAC, [handle], parameters, auth=True)
+        _, reader = self._command(
+            "TPM2_HMAC", TPM_CC_HMAC, [handle], parameters, auth=True, policy=policy
+        )
         mac = reader.tpm2b()
         reader.end()
         return _mac(mac)

@@ -79,13 +79,35 @@ pub fn derive(tcti: &str, requests: &[Request]) -> Vec<Result<Vec<u8>, String>> 
     keys
 }
 
+/// The keys that a kernel makes of these requests that has the root to itself,
+/// under that PCR.
+pub fn derive_kernel_root(tcti: &str, pcr: u8, requests: &[Request]) -> Vec<Vec<u8>> {
+    let pcr = pcr.to_string();
+    let arguments = [&place(tcti)[..], &["--kernel-pcr", &pcr]].concat();
+    payloads(&answers_with(&arguments, requests))
+}
+
+/// The keys that follow from a root's secret, in hex.
+pub fn derive_from_secret(secret: &str, requests: &[Request]) -> Vec<Vec<u8>> {
+    payloads(&answers_with(&["--root-secret", secret], requests))
+}
+
+fn payloads(answers: &[Value]) -> Vec<Vec<u8>> {
+    let payload = |answer: &Value| hex::decode(answer["payload"].as_str().unwrap()).unwrap();
+    answers.iter().map(payload).collect()
+}
+
 fn answers(tcti: &str, requests: &[Request]) -> Vec<Value> {
+    answers_with(&place(tcti), requests)
+}
+
+fn answers_with(arguments: &[&str], requests: &[Request]) -> Vec<Value> {
     let mut lines = String::new();
     for request in requests {
         lines += &request.to_json().to_string();
         lines += "\n";
     }
-    let output = run(&[&["derive"], &place(tcti)[..]].concat(), &lines);
+    let output = run(&[&["derive"], arguments].concat(), &lines);
     let answer = |line| serde_json::from_str(line).unwrap();
     output.lines().map(answer).collect()
 }
