@@ -154,6 +154,14 @@ impl Script {
         (output.lines().filter_map(answer).collect(), run)
     }
 
+    /// Runs it on a machine, whatever comes of it.
+    pub fn run_as_is(&self, guest: GuestBuilder<'_>) -> Run {
+        guest
+            .script(self.text.clone())
+            .run()
+            .unwrap_or_else(|error| panic!("{error}"))
+    }
+
     /// The same for a script of which only the output tells how many requests
     /// reached the callout.
     pub fn run_counting(&self, guest: GuestBuilder<'_>, count: impl Fn(&str) -> usize) -> Run {

@@ -8,6 +8,7 @@ mod debug;
 mod disks;
 mod errors;
 mod parity;
+mod root;
 mod suites;
 
 use std::env;

@@ -18,7 +18,7 @@ pub(crate) fn assert_kunit(run: &Run) {
         .find(|line| line.contains("# derived-keys: pass:"))
         .unwrap_or_else(|| panic!("KUnit did not run: {}", run.kernel_log));
     assert!(
-        suite.contains("pass:8 fail:0 skip:0 total:8"),
+        suite.contains("pass:10 fail:0 skip:0 total:10"),
         "{}",
         run.kernel_log
     );
