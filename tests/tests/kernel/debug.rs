@@ -131,11 +131,7 @@ fn no_report_but_of_what_is_planted() {
         assert!(line[1] >= line[0] / least_keys, "{part}{shown}");
         assert_eq!(line[2], 0, "{part}{shown}");
     }
-    for failed in [
-        "allocations: error ENOMEM ",
-        "tpm: error EAGAIN ",
-        "tpm: error ENODEV ",
-    ] {
+    for failed in ["allocations: error ENOMEM ", "tpm: error EAGAIN "] {
         assert!(numbers(&output, failed)[0] > 0, "{failed}{shown}");
     }
     for line in ["lockdep 1", "leaks 0", "handles 0", "keys left 0"] {
