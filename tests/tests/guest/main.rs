@@ -15,5 +15,6 @@ mod services;
 mod session;
 mod signing;
 mod ssh;
+mod storm;
 mod systemd;
 mod uses;

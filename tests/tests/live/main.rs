@@ -6,6 +6,7 @@
 
 mod attacks;
 mod completion;
+mod faults;
 mod identity;
 mod load;
 mod memory;
