@@ -49,7 +49,7 @@ fn every_command_with_some_faults() {
             proxy.set_plan(Plan::script([wrong]));
             let start = Instant::now();
             let answer = rule.ask("x", "32 path");
-            assert!(start.elapsed() < Duration::from_secs(60), "{what}");
+            assert!(start.elapsed() < Duration::from_mins(1), "{what}");
             let fired = &proxy.fired()[before..];
             let happened = (command_name(*command), fault.parse().unwrap());
             assert_eq!(fired, [happened], "{what}");
