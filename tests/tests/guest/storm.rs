@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! Many askers at once behind the kernel's resource manager, for keys of several types.
 
+use std::fmt::Write;
+
 use tdk_tests::golden;
 use tdk_tests::guest::{KEYCTL, NEW, Script};
 use tdk_tests::oracle::{self, Request};
@@ -17,7 +19,8 @@ fn thirty_at_once() {
     // Those of four users each in a session keyring of its own; what comes of it goes to
     // a file each, and those are shown in order.
     let mut text = String::from("mkdir -p /tmp/storm; cd /tmp/storm\n");
-    text += &format!(
+    let _ = write!(
+        text,
         r#"one() {{
     /usr/bin/setpriv --reuid $1 --regid $1 --clear-groups keyctl session - sh -c '
         key=$({KEYCTL} request2 "$2" "tpm2:derived:$1" "$3" @s) || exit
@@ -29,7 +32,7 @@ fn thirty_at_once() {
     for number in 0..ASKERS {
         let (key_type, info) = TYPES[number % TYPES.len()];
         let uid = 1000 + number % 4;
-        text += &format!("one {uid} {number} {key_type} '{info}' &\n");
+        let _ = writeln!(text, "one {uid} {number} {key_type} '{info}' &");
     }
     text += r#"wait
 n=0
