@@ -17,5 +17,4 @@ mod requests;
 mod sandbox;
 mod session;
 mod slots;
-mod storm;
 mod tpms;

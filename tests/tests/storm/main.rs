@@ -1,9 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! A thousand askers at once, and one TPM.
+//! A thousand askers at once, and one TPM. On the live kernel, as `live`, but when nothing
+//! else is tested, which would have to wait for them.
+#![forbid(unsafe_code)]
+#![allow(clippy::unwrap_used)]
 
 use std::collections::HashMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
@@ -15,6 +18,9 @@ use tdk_tests::live::Rule as Line;
 use tdk_tests::oracle::{self, Request};
 use tdk_tests::storm::{Answered, Asking, Summary, at_once, in_a_row};
 use tdk_tests::{assert_no_handles, golden};
+
+/// One storm at a time.
+static ALONE: Mutex<()> = Mutex::new(());
 
 /// How many ask, and for which keys: those of 40 users, 25 each, so that nobody's quota
 /// of keys is full.
@@ -95,6 +101,7 @@ fn print(what: &str, answers: &[Answered]) {
 
 #[test]
 fn a_thousand_at_once() {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     let tpm = golden::tpm();
     let line = line(&tpm.tcti());
     let askings = askings(&line, 1000);
@@ -143,6 +150,7 @@ fn in_use(proxy: &Proxy) -> Duration {
 
 #[test]
 fn with_trouble_in_the_middle() {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     let tpm = golden::tpm();
     // Some four hundred commands are of fifty derivations.
     let trouble: [Rule; 2] = [
