@@ -11,6 +11,7 @@ use std::hint::black_box;
 use std::os::unix::fs::PermissionsExt;
 
 use criterion::{BenchmarkId, Criterion};
+use tdk_simulator::proxy::Chip;
 use tpm_derived_keys::identity::{Identified, Realm, Subject};
 use tpm_derived_keys::policy::{Doubts, Field, Found, Policy, Source};
 use tpm_derived_keys::request::Request;
@@ -88,7 +89,11 @@ fn main() {
     if rustix::process::geteuid().is_root() {
         let is_test = std::env::args().any(|argument| argument == "--test");
         let policies = [10, 100, 1000].map(|count| (format!("{count} rules"), rules(count)));
-        request::compare(&policies, if is_test { 3 } else { 500 });
+        request::compare(&policies, None, if is_test { 3 } else { 500 });
+        // Of each of these a request takes some tenths of a second.
+        for chip in Chip::ALL {
+            request::compare(&policies, Some(chip), if is_test { 1 } else { 15 });
+        }
     } else {
         println!("not run: whole requests (they need root)");
     }

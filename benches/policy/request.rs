@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use linux_keyutils::{KeyRing, KeyRingIdentifier};
 use tdk_simulator::Swtpm;
+use tdk_simulator::proxy::{Chip, Proxy};
 use tdk_tests::live::Rule;
 use tpm_derived_keys::policy::Policy;
 
@@ -44,10 +45,13 @@ impl Callout {
     }
 }
 
-/// Prints what each of the policies adds to a request.
-pub(super) fn compare(policies: &[(String, String)], rounds: usize) {
+/// Prints what each of the policies adds to a request to a software TPM, which may take
+/// as long as a chip.
+pub(super) fn compare(policies: &[(String, String)], chip: Option<Chip>, rounds: usize) {
     let tpm = Swtpm::builder().start().expect("a TPM");
-    let config = format!("tcti = \"{}\"\n", tpm.tcti());
+    let proxy = chip.map(|chip| Proxy::before(&tpm).chip(chip).start().expect("a proxy"));
+    let tcti = proxy.as_ref().map_or_else(|| tpm.tcti(), Proxy::tcti);
+    let config = format!("tcti = \"{tcti}\"\n");
     let ring = KeyRing::from_special_id(KeyRingIdentifier::Process, true).expect("a keyring");
     let mut without = Callout::new(&config, None);
     let mut with: Vec<_> = policies
@@ -61,7 +65,8 @@ pub(super) fn compare(policies: &[(String, String)], rounds: usize) {
         }
     }
     let base = without.median().as_secs_f64();
-    println!("\n| a request | median of {rounds} | of the first |\n|---|---|---|");
+    let name = chip.map_or("swtpm", |chip| chip.name);
+    println!("\n| {name}: a request | median of {rounds} | of the first |\n|---|---|---|");
     println!("| without a policy | {:.2} ms | 1 |", base * 1000.0);
     for ((name, _), callout) in policies.iter().zip(&mut with) {
         let median = callout.median().as_secs_f64();
