@@ -5,13 +5,13 @@
 
 mod request;
 
-use std::fmt::Write;
 use std::fs;
 use std::hint::black_box;
 use std::os::unix::fs::PermissionsExt;
 
 use criterion::{BenchmarkId, Criterion};
 use tdk_simulator::proxy::Chip;
+use tdk_tests::rules::rules;
 use tpm_derived_keys::identity::{Identified, Realm, Subject};
 use tpm_derived_keys::policy::{Doubts, Field, Found, Policy, Source};
 use tpm_derived_keys::request::Request;
@@ -33,27 +33,6 @@ impl Source for Nginx {
     }
 }
 
-/// Rules of which none is about the asker. Every second one has to be looked at to
-/// its last condition.
-fn rules(count: usize) -> String {
-    let mut text = String::from("default = \"allow\"\n");
-    for n in 0..count {
-        let key_id = if n % 2 == 0 {
-            "tls:*".into()
-        } else {
-            format!("app{n}:*")
-        };
-        // Writing to a String does not fail.
-        let _ = write!(
-            text,
-            "\n[[rule]]\nname = \"service {n}\"\naction = \"allow\"\nkey_id = \"{key_id}\"\n\
-             user = \"www-*\"\nexe = \"/usr/sbin/**\"\nunit = \"app{n}.service\"\n\
-             minimum_generation = 1\n",
-        );
-    }
-    text
-}
-
 fn identified() -> Identified {
     let request = Request::parse(b"user", b"tpm2:derived:tls:example.org", b"32 path");
     let nginx = Subject::path(b"/usr/sbin/nginx");
@@ -71,7 +50,7 @@ fn main() {
     fs::set_permissions(directory.path(), PermissionsExt::from_mode(0o755)).expect("its mode");
     let mut group = criterion.benchmark_group("policy");
     for count in [0, 10, 100, 1000] {
-        let text = rules(count);
+        let text = rules(count, "tls:*");
         fs::write(directory.path().join(Policy::FILE), &text).expect("a file");
         group.bench_function(BenchmarkId::new("read", count), |bencher| {
             bencher.iter(|| Policy::load(directory.path()).expect("a policy"));
@@ -88,7 +67,8 @@ fn main() {
     }
     if rustix::process::geteuid().is_root() {
         let is_test = std::env::args().any(|argument| argument == "--test");
-        let policies = [10, 100, 1000].map(|count| (format!("{count} rules"), rules(count)));
+        let policies =
+            [10, 100, 1000].map(|count| (format!("{count} rules"), rules(count, "tls:*")));
         request::compare(&policies, None, if is_test { 3 } else { 500 });
         // Of each of these a request takes some tenths of a second.
         for chip in Chip::ALL {

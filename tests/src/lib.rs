@@ -20,6 +20,7 @@ pub mod mssim;
 pub mod oracle;
 pub mod programs;
 pub mod random;
+pub mod rules;
 pub mod storm;
 pub mod transcript;
 

@@ -3,12 +3,12 @@
 //! keyrings.
 
 use std::ffi::CString;
-use std::fmt::Write;
 use std::fs::{self, OpenOptions};
 use std::path::{Path, PathBuf};
 
 use tdk_sys::SESSION_KEYRING;
 use tdk_tests::live::Rule;
+use tdk_tests::rules;
 
 use crate::peers::{self, ASKER};
 use crate::run::Run;
@@ -95,32 +95,14 @@ fn policies(run: &mut Run, config: &str, rounds: usize) -> Result<()> {
     let mut askers = Vec::new();
     for (rule, count) in rules.iter().zip(counts) {
         if count > 0 {
-            fs::write(rule.directory().join("policy.toml"), policy(count))?;
+            fs::write(
+                rule.directory().join("policy.toml"),
+                rules::rules(count, "*"),
+            )?;
         }
         askers.push(asks(rule, ASKER.into(), "32 path", RULES, count));
     }
     timing::by_turns(run, RULES, rounds, askers)
-}
-
-/// Rules of which none is about the asker; every second one is passed over at the key id,
-/// the others at the user.
-fn policy(count: u64) -> String {
-    let mut text = String::from("default = \"allow\"\n");
-    for n in 0..count {
-        let key_id = if n % 2 == 0 {
-            "*".into()
-        } else {
-            format!("app{n}:*")
-        };
-        // Writing to a String does not fail.
-        let _ = write!(
-            text,
-            "\n[[rule]]\nname = \"service {n}\"\naction = \"allow\"\nkey_id = \"{key_id}\"\n\
-             user = \"www-*\"\nexe = \"/usr/sbin/**\"\nunit = \"app{n}.service\"\n\
-             minimum_generation = 1\n",
-        );
-    }
-    text
 }
 
 fn keyrings(run: &mut Run, config: &str, rounds: usize) -> Result<()> {

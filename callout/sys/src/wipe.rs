@@ -11,12 +11,14 @@
 //! (SIGSEGV, SIGABRT, ...) lead there by themselves, [`end`] by a signal that it
 //! sends. Nobody returns from there, so nothing misses what was overwritten.
 //!
-//! What is called there is async-signal-safe: system calls, and code of this file and
-//! of `calls` that neither allocates nor panics.
+//! What is called there is async-signal-safe: system calls, and code of this file,
+//! of `calls` and of `memory` that neither allocates nor panics.
 
 mod calls;
+mod memory;
+mod signals;
 
-use std::ffi::{CStr, c_int, c_long, c_void};
+use std::ffi::{c_int, c_long, c_void};
 use std::io;
 use std::os::unix::process::CommandExt;
 use std::panic::{UnwindSafe, catch_unwind};
@@ -25,6 +27,8 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU8, AtomicUsize, Ordering::SeqCst};
 
 use calls::{call, close, exit, number, open, pause, process, send, thread};
+use memory::{Pages, read_all, wipe, wipe_all};
+use signals::{die_of, handle, unblock};
 
 /// What ends a process that is faulty, or that made a system call which it is not
 /// allowed.
@@ -365,136 +369,6 @@ fn signal_others(process: i32, place: usize) -> usize {
     }
     close(directory);
     others
-}
-
-/// Overwrites all that is mapped for this process alone and that it can write, but
-/// for the region, and for files' content: variables that programs and libraries
-/// begin with, which no secret is ever in.
-fn wipe_all(place: usize, length: usize, pages: &Pages) {
-    // SAFETY: `length` bytes were written there, and nothing else uses this part of
-    // the region.
-    let list = unsafe {
-        std::slice::from_raw_parts(std::ptr::with_exposed_provenance::<u8>(place), length)
-    };
-    for line in list.split_inclusive(|byte| *byte == b'\n') {
-        if !line.ends_with(b"\n") {
-            return;
-        }
-        // START-END PERMISSIONS OFFSET DEVICE INODE NAME
-        let mut words = line.split(|byte| *byte == b' ');
-        let mut word = || words.next().unwrap_or_default();
-        let mut range = word().split(|byte| *byte == b'-');
-        let mut limit = || number(range.next().unwrap_or_default(), 16);
-        let (start, end) = (limit(), limit());
-        let is_ours = word() == b"rw-p";
-        let _ = (word(), word());
-        let is_a_file = word() != b"0";
-        if is_ours && !is_a_file && start != place {
-            wipe(start, end, pages);
-        }
-    }
-}
-
-/// What is to be known of the kernel's pages.
-struct Pages {
-    size: usize,
-    /// Those that are not there have never been written.
-    locked: bool,
-}
-
-/// Overwrites memory, as far as it is there.
-fn wipe(start: usize, end: usize, pages: &Pages) {
-    let mut there = [1_u8; 64];
-    let mut at = start;
-    while at < end {
-        let chunk = (there.len() * pages.size).min(end - at);
-        there.fill(1);
-        // Of pages in swap the kernel would say that they are not there.
-        if pages.locked && at.is_multiple_of(pages.size) {
-            call(
-                libc::SYS_mincore,
-                [at, chunk, there.as_mut_ptr().expose_provenance(), 0],
-            );
-        }
-        for (index, page) in (at..at + chunk).step_by(pages.size).enumerate() {
-            if there.get(index).is_some_and(|there| there & 1 == 0) {
-                continue;
-            }
-            for word in (page..(page + pages.size).min(end)).step_by(size_of::<usize>()) {
-                // SAFETY: this is mapped, and may be written. No code will miss it:
-                // this is the only thread that runs, it never leaves the handler,
-                // and uses nothing but its own stack and the region's list, which
-                // are not handed here.
-                unsafe {
-                    std::ptr::with_exposed_provenance_mut::<usize>(word).write_volatile(0);
-                }
-            }
-        }
-        at += chunk;
-    }
-}
-
-/// Ends the process by the signal that it has got.
-fn die_of(process: i32, signal: c_int) {
-    // SAFETY: all zeros are a sigaction: the default action, without flags. The call
-    // reads memory of ours, which the reference keeps alive, and writes none.
-    unsafe {
-        let default: libc::sigaction = std::mem::zeroed();
-        libc::sigaction(signal, &raw const default, std::ptr::null_mut());
-    }
-    let _ = unblock(&[signal]);
-    send(process, process, signal);
-}
-
-/// Has the calling thread get these signals.
-fn unblock(signals: &[c_int]) -> io::Result<()> {
-    // SAFETY: sigemptyset(3) and sigaddset(3) write to the set that they are given,
-    // pthread_sigmask(3) reads it. The references keep it alive.
-    let error = unsafe {
-        let mut set: libc::sigset_t = std::mem::zeroed();
-        libc::sigemptyset(&raw mut set);
-        for signal in signals {
-            libc::sigaddset(&raw mut set, *signal);
-        }
-        libc::pthread_sigmask(libc::SIG_UNBLOCK, &raw const set, std::ptr::null_mut())
-    };
-    match error {
-        0 => Ok(()),
-        error => Err(io::Error::from_raw_os_error(error)),
-    }
-}
-
-type Handler = extern "C" fn(c_int, *mut libc::siginfo_t, *mut c_void);
-
-fn handle(signal: c_int, handler: Handler) -> io::Result<()> {
-    // SAFETY: all zeros are a sigaction. The handler is of the kind that
-    // SA_SIGINFO says, and async-signal-safe: see above. sigfillset(3) writes to
-    // the mask that it is given, sigaction(2) reads what it is given.
-    unsafe {
-        let mut action: libc::sigaction = std::mem::zeroed();
-        action.sa_sigaction = handler as *const () as usize;
-        action.sa_flags = libc::SA_SIGINFO | libc::SA_ONSTACK;
-        libc::sigfillset(&raw mut action.sa_mask);
-        check(libc::sigaction(
-            signal,
-            &raw const action,
-            std::ptr::null_mut(),
-        ))
-    }
-}
-
-/// Reads a file into the region; how many bytes.
-fn read_all(path: &CStr, place: usize) -> usize {
-    let Some(file) = open(path, 0) else { return 0 };
-    let mut length = 0;
-    while let Ok(read @ 1..) = usize::try_from(call(
-        libc::SYS_read,
-        [file, place + length, LIST - length, 0],
-    )) {
-        length += read;
-    }
-    close(file);
-    length
 }
 
 fn check(result: c_int) -> io::Result<()> {
