@@ -77,7 +77,9 @@ impl KeyInfo {
     pub fn to_bytes(&self) -> Vec<u8> {
         let (alg, param, okm_length) = self.row();
         let key_id = self.key_id.as_bytes();
-        let mut bytes = LABEL.to_vec();
+        // The numbers are 12 bytes.
+        let mut bytes = Vec::with_capacity(LABEL.len() + 12 + key_id.len());
+        bytes.extend(LABEL);
         bytes.push(alg);
         bytes.push(self.usage as u8);
         bytes.extend(param.to_be_bytes());

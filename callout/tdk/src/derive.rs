@@ -2,6 +2,7 @@
 //! `tdk derive`.
 
 use std::ffi::{OsStr, OsString};
+use std::mem::ManuallyDrop;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
@@ -9,14 +10,15 @@ use clap::ValueEnum;
 use tpm_derived_keys::identity::{Identity, Kind, Realm, Scope, Subject};
 use tpm_derived_keys::request::{PREFIX, Request, What};
 use tpm_derived_keys::tpm::RootKey;
-use tpm_derived_keys::{KeyInfo, Okm};
+use tpm_derived_keys::{IdentityKey, KeyInfo, Okm};
 use zeroize::Zeroizing;
 
 use crate::error::Error;
 use crate::format;
 use crate::key_pair;
+use crate::output::Gathered;
 use crate::words::Words;
-use crate::{Place, leave_if_hanging, print, warn};
+use crate::{Place, leave_if_hanging, warn};
 
 /// Prints the key that an asker gets from request_key(2)
 ///
@@ -107,7 +109,8 @@ impl Format {
 
 impl Derive {
     pub(crate) fn run(&self, place: &Place) -> Result<(), Error> {
-        let requests = self.requests()?;
+        // They have no secrets, and are not freed one by one before the end.
+        let requests = ManuallyDrop::new(self.requests()?);
         let format = self.format(requests[0].what())?;
         let identity = self.identity(&requests[0], place)?;
 
@@ -121,11 +124,30 @@ impl Derive {
             warn(&format!("the root key may be left in the TPM: {error}"));
         }
 
-        for request in &requests {
-            let okm = identity_key.expand(&KeyInfo::from(request));
-            print(&self.encode(okm, format, request)?)?;
-        }
+        let mut output = Gathered::new();
+        let printed = self.print_keys(&identity_key, format, &requests, &mut output);
+        // Those that were made come first, whatever there is to say of the next.
+        output.write()?;
+        printed?;
         left.iter().for_each(leave_if_hanging);
+        Ok(())
+    }
+
+    fn print_keys(
+        &self,
+        identity_key: &IdentityKey,
+        format: Format,
+        requests: &[Request],
+        output: &mut Gathered,
+    ) -> Result<(), Error> {
+        for request in requests {
+            let okm = identity_key.expand(&KeyInfo::from(request));
+            output.add(&self.encode(okm, format, request)?)?;
+            // A pair of keys may take a second to be found.
+            if !matches!(request.what(), What::Raw(_)) {
+                output.write()?;
+            }
+        }
         Ok(())
     }
 
@@ -178,8 +200,6 @@ impl Derive {
         format: Format,
         request: &Request,
     ) -> Result<Zeroizing<Vec<u8>>, Error> {
-        // A key id can be any bytes; a comment is to be one line.
-        let comment = format!("{PREFIX}{}", request.key_id());
         let key = match format {
             Format::Ssh => okm.private_key()?,
             _ if self.public => okm.private_key()?,
@@ -188,9 +208,11 @@ impl Derive {
         let Some(key) = key else {
             return Ok(format.bytes().encode(okm.into_payload()?.as_bytes()));
         };
+        // A key id can be any bytes; a comment is to be one line.
+        let comment = || format!("{PREFIX}{}", request.key_id());
         Ok(Zeroizing::new(match (format, self.public) {
-            (Format::Ssh, true) => key_pair::public(&key, &comment)?.into_bytes(),
-            (Format::Ssh, false) => key_pair::private(&key, &comment)?.as_bytes().to_vec(),
+            (Format::Ssh, true) => key_pair::public(&key, &comment())?.into_bytes(),
+            (Format::Ssh, false) => key_pair::private(&key, &comment())?.as_bytes().to_vec(),
             (Format::Pem, _) => key.to_public_pem()?.into_bytes(),
             _ => return Ok(format.bytes().encode(&key.to_public_der()?)),
         }))

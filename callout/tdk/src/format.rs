@@ -5,7 +5,7 @@ use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use clap::ValueEnum;
 use pem_rfc7468::LineEnding;
-use zeroize::{Zeroize, Zeroizing};
+use zeroize::Zeroizing;
 
 #[derive(Clone, Copy, PartialEq, ValueEnum)]
 pub(crate) enum Format {
@@ -18,18 +18,24 @@ pub(crate) enum Format {
 
 impl Format {
     pub(crate) fn encode(self, bytes: &[u8]) -> Zeroizing<Vec<u8>> {
-        let mut text = match self {
-            Self::Raw => return Zeroizing::new(bytes.to_vec()),
-            Self::Hex => hex::encode(bytes),
-            Self::Base64 => BASE64_STANDARD.encode(bytes),
-            Self::Pem => return pem(bytes),
-        };
-        // With room for the newline, so that no copy is left behind.
-        let mut line = Zeroizing::new(Vec::with_capacity(text.len() + 1));
-        line.extend_from_slice(text.as_bytes());
-        line.push(b'\n');
-        text.zeroize();
-        line
+        // Written where it stays, so that no copy is left behind.
+        match self {
+            Self::Raw => Zeroizing::new(bytes.to_vec()),
+            Self::Hex => {
+                let digits = 2 * bytes.len();
+                let mut line = Zeroizing::new(vec![b'\n'; digits + 1]);
+                hex::encode_to_slice(bytes, &mut line[..digits]).expect("two digits a byte");
+                line
+            }
+            Self::Base64 => {
+                let digits = 4 * bytes.len().div_ceil(3);
+                let mut line = Zeroizing::new(vec![b'\n'; digits + 1]);
+                let written = BASE64_STANDARD.encode_slice(bytes, &mut line);
+                written.expect("four digits for three bytes, padded");
+                line
+            }
+            Self::Pem => pem(bytes),
+        }
     }
 }
 

@@ -6,12 +6,11 @@
 #![forbid(unsafe_code)]
 
 use std::alloc::System;
-use std::fs::File;
 use std::io::Write;
-use std::os::fd::AsFd;
+use std::mem::ManuallyDrop;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use tpm_derived_keys::tpm::TpmError;
 use zeroizing_alloc::ZeroAlloc;
 
@@ -23,6 +22,7 @@ mod error;
 mod format;
 mod key_pair;
 mod log;
+mod output;
 mod place;
 mod policy;
 mod request;
@@ -31,6 +31,7 @@ mod ssh_agent;
 mod words;
 
 use error::Error;
+use output::print;
 use place::Place;
 
 /// Makes and inspects TPM-derived keys by hand
@@ -70,7 +71,13 @@ fn main() {
 }
 
 fn run() -> ExitCode {
-    let tdk = Tdk::parse();
+    // There may be a hundred thousand key ids, and they need not be freed one by one
+    // before the process ends.
+    let mut matches = ManuallyDrop::new(Tdk::command().get_matches());
+    let tdk = match Tdk::from_arg_matches_mut(&mut matches) {
+        Ok(tdk) => ManuallyDrop::new(tdk),
+        Err(error) => error.format(&mut Tdk::command()).exit(),
+    };
     let done = |()| ExitCode::SUCCESS;
     let result = match &tdk.command {
         Command::Derive(derive) => derive.run(&tdk.place).map(done),
@@ -94,15 +101,6 @@ fn run() -> ExitCode {
             error.exit_code()
         }
     }
-}
-
-/// Writes a result, without a buffer that would keep a secret, or hide that the
-/// disk is full until it is too late to say so.
-fn print(bytes: &[u8]) -> Result<(), Error> {
-    let unbuffered = std::io::stdout().as_fd().try_clone_to_owned();
-    unbuffered
-        .and_then(|stdout| File::from(stdout).write_all(bytes))
-        .map_err(Error::Output)
 }
 
 /// Called at the end: a TPM device that hangs would keep this process from
