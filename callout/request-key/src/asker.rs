@@ -38,6 +38,9 @@ const PROC: &str = "/proc";
 /// that is.
 const MOST_READ: u64 = 4 * 1024 * 1024;
 
+/// With room for as much, most files of `/proc` are read at once.
+const USUAL: usize = 4096;
+
 /// What a name in `/proc` ends in when the file has been removed.
 const DELETED: &[u8] = b" (deleted)";
 
@@ -53,8 +56,18 @@ pub(crate) struct Asker {
 impl Asker {
     /// The thread that waits for key `serial`, whose authorisation key is one of
     /// `candidates`.
+    ///
+    /// The kernel goes through all keys there are, and shows whoever opens the list those
+    /// that it may look at. To nobody in particular these are few: those that everybody may
+    /// look at, and A, which this process possesses. As root it would be shown root's as
+    /// well, thousands perhaps.
     pub(crate) fn of_key(serial: i32, candidates: &[i32]) -> Result<Self, AskerError> {
-        let keys = std::fs::read(Path::new(PROC).join("keys"))
+        let list = tdk_sys::open_as_nobody(&Path::new(PROC).join("keys"));
+        // The kernel makes a process that changes its user dumpable again, if
+        // fs.suid_dumpable says so.
+        tpm_derived_keys::no_core_dumps();
+        let mut keys = Vec::with_capacity(USUAL);
+        list.and_then(|mut list| list.read_to_end(&mut keys))
             .map_err(|error| AskerError::ProcKeys(errno(&error)))?;
         match proc_keys::asker_of(serial, candidates, &keys) {
             proc_keys::Asker::Thread(thread) => Self::of_thread(thread),
@@ -149,7 +162,8 @@ impl Asker {
         for task in Dir::read_from(tasks).map_err(|error| self.error(error))? {
             let task = task.map_err(|error| self.error(error))?;
             let name = task.file_name().to_string_lossy();
-            if name.starts_with('.') {
+            // Its own status is known already.
+            if name.starts_with('.') || name.parse() == Ok(self.thread) {
                 continue;
             }
             match self.read(&format!("task/{name}/status")) {
@@ -173,7 +187,7 @@ impl Asker {
     }
 
     fn read_bytes(&self, name: &str) -> Result<Vec<u8>, AskerError> {
-        let mut content = Vec::new();
+        let mut content = Vec::with_capacity(USUAL);
         let mut file = self.open(name)?.take(MOST_READ);
         file.read_to_end(&mut content)
             .map_err(|error| self.error(errno(&error)))?;

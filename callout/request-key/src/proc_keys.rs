@@ -30,9 +30,16 @@ pub(crate) enum Asker {
 /// Finds the thread that waits for key `serial`, whose authorisation key is one
 /// of `candidates`.
 pub(crate) fn asker_of(serial: i32, candidates: &[i32], proc_keys: &[u8]) -> Asker {
+    // As the kernel writes it. There may be thousands of other lines.
+    let candidates: Vec<_> = candidates.iter().map(|a| format!("{a:08x} ")).collect();
+    let is_candidate = |line: &&[u8]| {
+        let mut candidates = candidates.iter();
+        candidates.any(|number| line.starts_with(number.as_bytes()))
+    };
     let mut claims = proc_keys
         .split(|&byte| byte == b'\n')
-        .filter_map(|line| claim(serial, candidates, line));
+        .filter(is_candidate)
+        .filter_map(|line| claim(serial, line));
     match (claims.next(), claims.next()) {
         (None, _) => Asker::Nobody,
         (Some(thread), None) => Asker::Thread(thread),
@@ -41,18 +48,17 @@ pub(crate) fn asker_of(serial: i32, candidates: &[i32], proc_keys: &[u8]) -> Ask
 }
 
 /// The thread that this line says waits for key `serial`.
-fn claim(serial: i32, candidates: &[i32], line: &[u8]) -> Option<u32> {
+fn claim(serial: i32, line: &[u8]) -> Option<u32> {
     let line = std::str::from_utf8(line).ok()?;
     let words: Vec<&str> = line.split_ascii_whitespace().collect();
     // serial, flags, usage, "perm" or a time, permissions, uid, gid, type (cut
     // to nine characters), key, pid, ci. A timeout takes the place of "perm".
-    let [authorisation, _, _, _, _, _, _, ".request_", key, pid, ci] = words[..] else {
+    let [_, _, _, _, _, _, _, ".request_", key, pid, ci] = words[..] else {
         return None;
     };
     ci.strip_prefix("ci:")?;
-    let hex = |word| u32::from_str_radix(word, 16).ok().map(u32::cast_signed);
-    candidates.contains(&hex(authorisation)?).then_some(())?;
-    (hex(key.strip_prefix("key:")?)? == serial).then_some(())?;
+    let key = u32::from_str_radix(key.strip_prefix("key:")?, 16).ok()?;
+    (key.cast_signed() == serial).then_some(())?;
     pid.strip_prefix("pid:")?.parse().ok()
 }
 

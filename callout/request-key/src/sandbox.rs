@@ -28,6 +28,7 @@ use rustix::thread::{CapabilitySet, CapabilitySets, set_capabilities, set_no_new
 use tpm_derived_keys::tpm::Tcti;
 
 mod calls;
+mod search;
 
 /// Up to which version of Landlock its rights are known here.
 const LANDLOCK: ABI = ABI::V6;

@@ -17,6 +17,9 @@ use crate::sandbox;
 /// How long a signal waits for the TPM to be let go.
 const GRACE: Duration = Duration::from_secs(2);
 
+/// Enough to write to the log. All of it is looked at in the end, page by page.
+const STACK: usize = 128 * 1024;
+
 /// What the request's thread and the thread that waits for signals tell each
 /// other.
 #[derive(Clone, Debug, Default)]
@@ -43,6 +46,7 @@ impl Watch {
         let watch = self.clone();
         thread::Builder::new()
             .name("signals".into())
+            .stack_size(STACK)
             .spawn(move || {
                 sandbox::keep(CapabilitySet::empty());
                 tdk_sys::has_no_secrets();

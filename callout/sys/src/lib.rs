@@ -10,6 +10,7 @@ use std::ffi::CStr;
 use std::fs::File;
 use std::io;
 use std::os::fd::AsRawFd;
+use std::path::Path;
 
 pub use pkey::{pkey_encrypt, pkey_sign, pkey_size};
 pub use wipe::{end, has_no_secrets, reject_on_fault, run_and_wipe, with_limits_as_given};
@@ -228,6 +229,26 @@ pub fn measure_verity(file: &File) -> io::Result<(u16, Vec<u8>)> {
     }
     let size = usize::from(digest.size).min(digest.bytes.len());
     Ok((digest.algorithm, digest.bytes[..size].to_vec()))
+}
+
+/// Opens a file to be read, as a user who owns nothing and has no capabilities over files:
+/// where the kernel shows different users different things. In the calling thread alone.
+///
+/// A process that changes its user may be dumped again: say once more that it may not.
+///
+/// # Errors
+///
+/// What the system says. Who may not change users opens it as the one that they are.
+pub fn open_as_nobody(path: &Path) -> io::Result<File> {
+    /// The last number but -1, which means "none". Debian's `nobody` may own something.
+    const NOBODY: libc::uid_t = libc::uid_t::MAX - 1;
+    // SAFETY: setfsuid(2) takes a number, and returns the one that was there before; it
+    // changes the calling thread alone.
+    let before = unsafe { libc::setfsuid(NOBODY) };
+    let file = File::open(path);
+    // SAFETY: as above.
+    unsafe { libc::setfsuid(before.cast_unsigned()) };
+    file
 }
 
 /// Hands all open files to a child process that does nothing but outlive us.

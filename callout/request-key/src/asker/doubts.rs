@@ -64,8 +64,8 @@ impl Asker {
         if is_named {
             add(Doubt::WritablePath, writable_path(status, executable));
         }
-        let mounts = self.read("mountinfo").unwrap_or_default();
-        add(Doubt::Fuse, fuse(executable, &mounts));
+        let mounts = || self.read("mountinfo").unwrap_or_default();
+        add(Doubt::Fuse, fuse(executable, mounts));
         let mapped = auxv.and_then(|auxv| self.has_mapped(&executable.version, auxv));
         let seen = match mapped {
             Ok(true) => None,
@@ -135,7 +135,7 @@ fn writable_path(status: &str, executable: &Executable) -> Option<String> {
 
 /// Who answers for what is read of the executable, if not the kernel or root. `theirs`
 /// is what is mounted where the asker is.
-fn fuse(executable: &Executable, theirs: &str) -> Option<String> {
+fn fuse(executable: &Executable, theirs: impl FnOnce() -> String) -> Option<String> {
     let here = || {
         let mounts = std::fs::read(format!("{PROC}/self/mountinfo")).unwrap_or_default();
         String::from_utf8_lossy(&mounts).into_owned()
@@ -157,7 +157,7 @@ fn fuse(executable: &Executable, theirs: &str) -> Option<String> {
             let mount = mount
                 .ok()
                 .filter(|mount| mount.stx_mask & StatxFlags::MNT_ID.bits() != 0);
-            mount.and_then(|mount| not_roots_overlay(&here(), theirs, mount.stx_mnt_id))
+            mount.and_then(|mount| not_roots_overlay(&here(), &theirs(), mount.stx_mnt_id))
         }
         Ok(_) => None,
         Err(error) => Some(format!("is on a file system that can't be told: {error}")),

@@ -1,19 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! The system calls that are made once everything is open: seccomp(2).
 //!
-//! A filter sees numbers, and arguments that are numbers. Three are laid one upon
-//! another; the kernel takes whichever says the worst.
+//! A filter sees numbers, and arguments that are numbers.
 
 use std::collections::BTreeMap;
 
 use libc::{c_int, c_long};
 use seccompiler::{
     BackendError, BpfProgram, Error, SeccompAction, SeccompCmpArgLen, SeccompCmpOp,
-    SeccompCondition, SeccompFilter, SeccompRule, TargetArch, apply_filter,
+    SeccompCondition, SeccompRule, apply_filter,
 };
 use tpm_derived_keys::tpm::Tcti;
 
 use super::Needs;
+use super::search::{Verdict, compile};
 
 /// Those that are allowed whatever their arguments are.
 const PLAIN: &[c_long] = &[
@@ -24,7 +24,6 @@ const PLAIN: &[c_long] = &[
     libc::SYS_mremap,
     libc::SYS_munmap,
     // Threads
-    libc::SYS_clone3,
     libc::SYS_exit,
     libc::SYS_exit_group,
     libc::SYS_futex,
@@ -161,28 +160,36 @@ const SOCKET_TYPE: u64 = 0xF;
 
 type Rules = BTreeMap<c_long, Vec<SeccompRule>>;
 
-/// Installs the filters.
+/// Installs the filter.
 pub(super) fn restrict(needs: &Needs<'_>) -> Result<(), Error> {
-    let eperm = SeccompAction::Errno(libc::EPERM.unsigned_abs());
-    let allowed = program(allowed(needs)?, eperm, SeccompAction::Allow)?;
+    apply_filter(&program(needs)?)
+}
+
+fn program(needs: &Needs<'_>) -> Result<BpfProgram, BackendError> {
+    let mut verdicts: BTreeMap<_, _> = allowed(needs)?
+        .into_iter()
+        .map(|(call, rules)| {
+            let verdict = if rules.is_empty() {
+                Verdict::Always(SeccompAction::Allow)
+            } else {
+                Verdict::AllowedIf(rules)
+            };
+            (numbered(call), verdict)
+        })
+        .collect();
     // Its arguments are in memory, where no filter looks: without it, C libraries
     // make threads by clone(2).
     let enosys = SeccompAction::Errno(libc::ENOSYS.unsigned_abs());
-    let clone3 = program(plain(&[libc::SYS_clone3]), SeccompAction::Allow, enosys)?;
-    let hostile = program(plain(HOSTILE), SeccompAction::Allow, SeccompAction::Trap)?;
-    for filter in [clone3, hostile, allowed] {
-        apply_filter(&filter)?;
+    verdicts.insert(numbered(libc::SYS_clone3), Verdict::Always(enosys));
+    for call in HOSTILE {
+        verdicts.insert(numbered(*call), Verdict::Always(SeccompAction::Trap));
     }
-    Ok(())
+    compile(verdicts, &SeccompAction::Errno(libc::EPERM.unsigned_abs()))
 }
 
-fn program(
-    rules: Rules,
-    otherwise: SeccompAction,
-    action: SeccompAction,
-) -> Result<BpfProgram, Error> {
-    let arch = TargetArch::try_from(std::env::consts::ARCH)?;
-    Ok(SeccompFilter::new(rules, otherwise, action, arch)?.try_into()?)
+/// A system call's number as the kernel shows it to filters.
+fn numbered(call: c_long) -> u32 {
+    u32::try_from(call).expect("no system call has a number that is negative or that large")
 }
 
 fn plain(calls: &[c_long]) -> Rules {
@@ -288,3 +295,7 @@ fn without(argument: u8, bits: u64) -> Result<SeccompCondition, BackendError> {
 fn number(value: c_int) -> u64 {
     u64::try_from(value).unwrap_or_default()
 }
+
+#[cfg(test)]
+#[path = "calls_tests.rs"]
+mod tests;

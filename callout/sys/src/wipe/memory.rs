@@ -57,7 +57,8 @@ pub(super) struct Pages {
 
 /// Overwrites memory, as far as it is there.
 pub(super) fn wipe(start: usize, end: usize, pages: &Pages) {
-    let mut there = [1_u8; 64];
+    // Of the 2 MiB of a thread's stack it takes one call.
+    let mut there = [1_u8; 512];
     let mut at = start;
     while at < end {
         let chunk = (there.len() * pages.size).min(end - at);
