@@ -48,6 +48,11 @@ pub fn mac() -> PathBuf {
     example("tdk-client", "mac")
 }
 
+/// One of many askers, which [`crate::storm`] starts.
+pub fn asker() -> PathBuf {
+    example("tdk-client", "asker")
+}
+
 fn example(package: &str, name: &str) -> PathBuf {
     let target = project().join("target");
     let status = Command::new("cargo")

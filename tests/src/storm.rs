@@ -1,16 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Many askers at once, as when a machine boots: threads of this process, each of a
-//! user of its own, in session keyrings of their own, by way of the library for askers.
+//! Many askers at once, as when a machine boots: processes, each of a user of its own, in
+//! session keyrings of their own, by way of the library for askers.
 //!
 //! Needs root, to become other users.
 
-use std::sync::Barrier;
-use std::thread;
-use std::time::{Duration, Instant};
+use std::io::{BufRead, BufReader, PipeReader, PipeWriter, pipe};
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
 
-use rustix::process::{Gid, Uid};
-use rustix::thread::{set_thread_res_gid, set_thread_res_uid};
-use tdk_client::{Error, Identity, Request, What};
+use tdk_client::Identity;
+
+use crate::live::Killed;
 
 /// A request that is to be made.
 #[derive(Clone, Debug)]
@@ -25,15 +27,26 @@ pub struct Asking {
     pub identity: Identity,
 }
 
+/// Why there is no key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Refused {
+    /// EAGAIN.
+    Later,
+    /// EKEYREJECTED.
+    Failed,
+    /// Anything else.
+    Other(String),
+}
+
 /// What came of it.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Answered {
-    /// When it was asked, after the first could have been.
+    /// When it was asked, by the monotonic clock.
     pub asked: Duration,
     /// When the answer was there.
     pub answered: Duration,
     /// The key.
-    pub key: Result<Vec<u8>, Error>,
+    pub key: Result<Vec<u8>, Refused>,
 }
 
 impl Answered {
@@ -41,56 +54,111 @@ impl Answered {
     pub fn waited(&self) -> Duration {
         self.answered.saturating_sub(self.asked)
     }
+
+    /// `NUMBER ASKED ANSWERED ANSWER`, as the asker prints it.
+    fn parse(line: &str) -> Option<(usize, Self)> {
+        let mut words = line.splitn(5, ' ');
+        let number = words.next()?.parse().ok()?;
+        let mut time = || Some(Duration::from_nanos(words.next()?.parse().ok()?));
+        let (asked, answered) = (time()?, time()?);
+        let key = match (words.next()?, words.next()) {
+            ("key", Some(key)) => Ok(hex::decode(key).ok()?),
+            ("later", None) => Err(Refused::Later),
+            ("failed", None) => Err(Refused::Failed),
+            (_, why) => Err(Refused::Other(why.unwrap_or_default().into())),
+        };
+        Some((
+            number,
+            Self {
+                asked,
+                answered,
+                key,
+            },
+        ))
+    }
 }
 
-impl Asking {
-    /// Asks, in a thread that becomes that user and ends. Nobody can go back.
-    fn ask(&self, start: Instant) -> Answered {
-        let (uid, gid) = (Uid::from_raw(self.uid), Gid::from_raw(self.uid));
-        set_thread_res_gid(gid, gid, gid).unwrap();
-        set_thread_res_uid(uid, uid, uid).unwrap();
-        let request = Request::new(&self.key_id, What::Bytes(self.length), self.identity);
-        let asked = start.elapsed();
-        let key = request.ask().map(|key| key.as_bytes().to_vec());
-        Answered {
-            asked,
-            answered: start.elapsed(),
-            key,
+/// Processes that wait to ask, all of them there.
+#[derive(Debug)]
+pub struct Askers {
+    processes: Vec<Killed>,
+    /// They wait until nobody holds this any more.
+    gate: PipeWriter,
+    answers: BufReader<PipeReader>,
+}
+
+impl Askers {
+    /// Starts them: copies of one program, [`crate::programs::asker`], which all of the
+    /// users can run.
+    pub fn start(program: &Path, askings: &[Asking]) -> Self {
+        let (closed, gate) = pipe().unwrap();
+        let (answers, answer) = pipe().unwrap();
+        let start = |(number, asking): (usize, &Asking)| {
+            let mut command = Command::new(program);
+            let identity = match asking.identity {
+                Identity::Id => "id",
+                _ => "path",
+            };
+            command
+                .args([&number.to_string(), &asking.key_id])
+                .args([&asking.length.to_string(), identity])
+                .stdin(closed.try_clone().unwrap())
+                .stdout(answer.try_clone().unwrap());
+            // Who stays root has no groups to give up.
+            if asking.uid != 0 {
+                command.uid(asking.uid).gid(asking.uid);
+            }
+            Killed(command.spawn().unwrap())
+        };
+        let processes: Vec<_> = askings.iter().enumerate().map(start).collect();
+        let mut askers = Self {
+            processes,
+            gate,
+            answers: BufReader::new(answers),
+        };
+        for _ in askings {
+            assert_eq!(askers.line(), "ready\n");
         }
+        askers
+    }
+
+    fn line(&mut self) -> String {
+        let mut line = String::new();
+        self.answers.read_line(&mut line).unwrap();
+        line
+    }
+
+    /// Has all of them ask, and waits for the answers; those who asked are still there.
+    pub fn ask(mut self) -> (Vec<Answered>, Vec<Killed>) {
+        let (_, closed) = pipe().unwrap();
+        drop(std::mem::replace(&mut self.gate, closed));
+        let mut answers = vec![None; self.processes.len()];
+        for _ in 0..answers.len() {
+            let line = self.line();
+            let (number, answer) = Answered::parse(line.trim_end()).expect(&line);
+            answers[number] = Some(answer);
+        }
+        let answers = answers.into_iter().map(Option::unwrap).collect();
+        (answers, self.processes)
     }
 }
 
 /// All at once: nobody asks before all are there.
-pub fn at_once(askings: &[Asking]) -> Vec<Answered> {
-    let barrier = Barrier::new(askings.len() + 1);
-    let start = Instant::now();
-    thread::scope(|scope| {
-        let threads: Vec<_> = askings
-            .iter()
-            .map(|asking| {
-                let barrier = &barrier;
-                let asker = thread::Builder::new().stack_size(256 << 10);
-                let asker = asker.spawn_scoped(scope, move || {
-                    barrier.wait();
-                    asking.ask(start)
-                });
-                asker.unwrap()
-            })
-            .collect();
-        barrier.wait();
-        threads
-            .into_iter()
-            .map(|thread| thread.join().unwrap())
-            .collect()
-    })
+pub fn at_once(program: &Path, askings: &[Asking]) -> Vec<Answered> {
+    Askers::start(program, askings).ask().0
 }
 
 /// One after the other.
-pub fn in_a_row(askings: &[Asking]) -> Vec<Answered> {
-    let start = Instant::now();
-    askings
-        .iter()
-        .map(|asking| thread::scope(|scope| scope.spawn(|| asking.ask(start)).join().unwrap()))
+pub fn in_a_row(program: &Path, askings: &[Asking]) -> Vec<Answered> {
+    let askings = askings.iter();
+    let askers: Vec<_> = askings
+        .map(|asking| Askers::start(program, std::slice::from_ref(asking)))
+        .collect();
+    let answers = askers.into_iter().map(Askers::ask);
+    let answers: Vec<_> = answers.collect();
+    answers
+        .into_iter()
+        .flat_map(|(answers, _gone)| answers)
         .collect()
 }
 

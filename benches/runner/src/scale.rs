@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! Many askers at once.
 
-use std::ffi::CString;
-use std::sync::RwLock;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::thread;
-use std::time::{Duration, Instant};
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::Duration;
 
-use tdk_sys::SESSION_KEYRING;
+use tdk_client::Identity;
 use tdk_tests::live::Rule;
+use tdk_tests::programs;
+use tdk_tests::storm::{self, Asking, Summary};
 
 use crate::progress::Progress;
 use crate::run::{Level, Run, rounded};
@@ -42,16 +42,17 @@ pub(crate) fn measure(run: &mut Run) -> Result<()> {
 
 /// So many askers at once, until there were so many requests in all.
 pub(crate) fn level(rule: &Rule, tpm: &str, askers: usize, total: usize) -> Result<Level> {
+    let program = asker(rule)?;
     let rounds = total.div_ceil(askers);
     let (mut took, mut failed) = (Duration::ZERO, 0);
     let mut micros = Vec::new();
-    for _ in 0..rounds {
-        let (all, answers) = at_once(rule, askers)?;
-        took += all;
+    for round in 0..rounds {
+        let answers = storm::at_once(&program, &askings(rule, round, askers));
+        took += Summary::of(&answers).total;
         for answer in answers {
-            match answer {
-                Some(waited) => micros.push(rounded(timing::micros(waited))),
-                None => failed += 1,
+            match answer.key {
+                Ok(_) => micros.push(rounded(timing::micros(answer.waited()))),
+                Err(_) => failed += 1,
             }
         }
     }
@@ -64,49 +65,24 @@ pub(crate) fn level(rule: &Rule, tpm: &str, askers: usize, total: usize) -> Resu
     })
 }
 
-/// Each by a thread and for a key of its own; how long all took, and each of them.
-fn at_once(rule: &Rule, askers: usize) -> Result<(Duration, Vec<Option<Duration>>)> {
-    // A key that was removed is still in the way of its like for a moment.
-    static ROUND: AtomicUsize = AtomicUsize::new(0);
-    let round = ROUND.fetch_add(1, Ordering::Relaxed);
-    let names = (0..askers).map(|number| rule.key_id(&format!("{round}-{number}")));
-    let descriptions: Vec<_> = names
-        .map(|name| CString::new(format!("tpm2:derived:{name}")))
-        .collect::<std::result::Result<_, _>>()?;
-    // Closed until all of them are there.
-    let gate = RwLock::new(());
-    let closed = gate.write().expect("nobody panics with it");
-    let (took, answers) = thread::scope(|scope| {
-        let threads: Vec<_> = descriptions
-            .iter()
-            .map(|description| {
-                let gate = &gate;
-                let asker = move || {
-                    drop(gate.read());
-                    let start = Instant::now();
-                    let info = Some(c"32 path");
-                    let key = tdk_sys::request_key(c"user", description, info, SESSION_KEYRING);
-                    (start.elapsed(), key)
-                };
-                let thread = thread::Builder::new().stack_size(64 * 1024);
-                thread.spawn_scoped(scope, asker)
-            })
-            .collect();
-        let start = Instant::now();
-        drop(closed);
-        let answers: Vec<_> = threads
-            .into_iter()
-            .map(|thread| thread.map(|thread| thread.join().expect("an asker")))
-            .collect();
-        (start.elapsed(), answers)
-    });
-    let mut waited = Vec::new();
-    for answer in answers {
-        let (took, key) = answer?;
-        if let Ok(serial) = &key {
-            upcall::forget(*serial)?;
-        }
-        waited.push(key.ok().map(|_| took));
+/// The program that asks, beside the rule's configuration: each of its processes asks once.
+fn asker(rule: &Rule) -> Result<PathBuf> {
+    let path = rule.directory().join("asker");
+    if !path.exists() {
+        // By another process: one that is started meanwhile would have it open for writing.
+        let mut copy = Command::new("cp");
+        timing::process(copy.arg(programs::asker()).arg(&path))?;
     }
-    Ok((took, waited))
+    Ok(path)
+}
+
+/// Each for a key of its own.
+fn askings(rule: &Rule, round: usize, askers: usize) -> Vec<Asking> {
+    let asking = |number| Asking {
+        uid: 0,
+        key_id: rule.key_id(&format!("{round}-{number}")),
+        length: 32,
+        identity: Identity::Path,
+    };
+    (0..askers).map(asking).collect()
 }

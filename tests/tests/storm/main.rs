@@ -5,19 +5,20 @@
 #![allow(clippy::unwrap_used)]
 
 use std::collections::HashMap;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal};
-use tdk_client::{Error, Identity};
+use tdk_client::Identity;
 use tdk_simulator::Swtpm;
 use tdk_simulator::proxy::{Plan, Proxy, Rule, What};
 use tdk_tests::live::Rule as Line;
 use tdk_tests::oracle::{self, Request};
-use tdk_tests::storm::{Answered, Asking, Summary, at_once, in_a_row};
-use tdk_tests::{assert_no_handles, golden};
+use tdk_tests::storm::{Answered, Asking, Refused, Summary, at_once, in_a_row};
+use tdk_tests::{assert_no_handles, golden, programs};
 
 /// One storm at a time.
 static ALONE: Mutex<()> = Mutex::new(());
@@ -30,10 +31,15 @@ fn askings(line: &Line, count: usize) -> Vec<Asking> {
             uid: u32::try_from(2000 + number % 40).unwrap(),
             key_id: line.key_id(&format!("{}", number % 200)),
             length: u16::try_from(16 + number % 49).unwrap(),
-            // By the executable, of this test; by the user alone.
+            // By the executable; by the user alone.
             identity: [Identity::Path, Identity::Id][number / 40 % 2],
         })
         .collect()
+}
+
+/// What asks: where every user can run it.
+fn asker(line: &Line) -> PathBuf {
+    line.copy_of(&programs::asker(), "asker")
 }
 
 fn line(tcti: &str) -> Line {
@@ -41,8 +47,7 @@ fn line(tcti: &str) -> Line {
 }
 
 /// Fails if a key is not the one that the oracle computes.
-fn assert_right(tpm: &Swtpm, askings: &[Asking], answers: &[Answered]) {
-    let program = std::env::current_exe().unwrap();
+fn assert_right(tpm: &Swtpm, program: &Path, askings: &[Asking], answers: &[Answered]) {
     let requests: Vec<_> = askings
         .iter()
         .map(|asking| {
@@ -58,7 +63,7 @@ fn assert_right(tpm: &Swtpm, askings: &[Asking], answers: &[Answered]) {
     for ((answer, expected), asking) in answers.iter().zip(expected).zip(askings) {
         match &answer.key {
             Ok(key) => assert_eq!(*key, expected.unwrap(), "{asking:?}"),
-            Err(error) => panic!("{asking:?}: {error}"),
+            Err(error) => panic!("{asking:?}: {error:?}"),
         }
     }
 }
@@ -105,12 +110,13 @@ fn a_thousand_at_once() {
     let tpm = golden::tpm();
     let line = line(&tpm.tcti());
     let askings = askings(&line, 1000);
-    let answers = in_a_row(&askings[..200]);
+    let program = asker(&line);
+    let answers = in_a_row(&program, &askings[..200]);
     print("one after the other", &answers);
-    assert_right(&tpm, &askings[..200], &answers);
-    let answers = at_once(&askings);
+    assert_right(&tpm, &program, &askings[..200], &answers);
+    let answers = at_once(&program, &askings);
     print("at once", &answers);
-    assert_right(&tpm, &askings, &answers);
+    assert_right(&tpm, &program, &askings, &answers);
     line.assert_nothing_left();
     assert_no_handles(&tpm);
 }
@@ -162,11 +168,12 @@ fn with_trouble_in_the_middle() {
         .start()
         .unwrap();
     let line = line(&proxy.tcti());
+    let program = asker(&line);
     let askings = askings(&line, 500);
     let stop = Arc::new(AtomicBool::new(false));
     let (mut answers, crashed) = thread::scope(|scope| {
         let crashing = scope.spawn(|| crash_some(&line, &stop));
-        let answers = at_once(&askings);
+        let answers = at_once(&program, &askings);
         stop.store(true, Ordering::SeqCst);
         (answers, crashing.join().unwrap())
     });
@@ -187,18 +194,18 @@ fn with_trouble_in_the_middle() {
     for (asking, answer) in askings.iter().zip(&mut answers) {
         match &answer.key {
             Ok(_) => continue,
-            Err(Error::Later) => later += 1,
+            Err(Refused::Later) => later += 1,
             // A callout that crashed.
-            Err(Error::Failed) => failed += 1,
-            Err(error) => panic!("{asking:?}: {error}"),
+            Err(Refused::Failed) => failed += 1,
+            Err(error) => panic!("{asking:?}: {error:?}"),
         }
         // Once more.
-        *answer = in_a_row(std::slice::from_ref(asking)).remove(0);
+        *answer = in_a_row(&program, std::slice::from_ref(asking)).remove(0);
     }
     println!("{later} EAGAIN, {failed} EKEYREJECTED, {crashed} crashes");
     assert!(later >= 11, "{later}");
     assert!(crashed > 0 && failed <= crashed, "{failed} of {crashed}");
-    assert_right(&tpm, &askings, &answers);
+    assert_right(&tpm, &program, &askings, &answers);
     line.assert_nothing_left();
     assert_no_handles(&tpm);
 }
