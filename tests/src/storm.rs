@@ -32,8 +32,6 @@ pub struct Asking {
 pub enum Refused {
     /// EAGAIN.
     Later,
-    /// EKEYREJECTED.
-    Failed,
     /// Anything else.
     Other(String),
 }
@@ -64,7 +62,6 @@ impl Answered {
         let key = match (words.next()?, words.next()) {
             ("key", Some(key)) => Ok(hex::decode(key).ok()?),
             ("later", None) => Err(Refused::Later),
-            ("failed", None) => Err(Refused::Failed),
             (_, why) => Err(Refused::Other(why.unwrap_or_default().into())),
         };
         Some((

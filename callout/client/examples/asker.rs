@@ -4,7 +4,7 @@
 //!
 //! `asker NUMBER KEY-ID LENGTH IDENTITY` prints `ready`, and then one line: the number,
 //! when it asked and was answered (nanoseconds of the monotonic clock), and `key HEX`,
-//! `later`, `failed` or `error WORDS`. It stays until it is killed, so that its end does
+//! `later` or `error WORDS`. It stays until it is killed, so that its end does
 //! not take the time of those that still wait.
 #![forbid(unsafe_code)]
 
@@ -33,7 +33,6 @@ fn main() -> io::Result<()> {
     let answer = match answer {
         Ok(key) => format!("key {}", hex::encode(key.as_bytes())),
         Err(Error::Later) => "later".into(),
-        Err(Error::Failed) => "failed".into(),
         Err(error) => format!("error {error}"),
     };
     say(&format!("{number} {asked} {answered} {answer}\n"))?;

@@ -26,7 +26,7 @@ pub enum Error {
     NoTpm,
     /// EKEYREVOKED: the TPM is not the one that this system was enrolled with.
     OtherTpm,
-    /// EAGAIN: the TPM is busy or silent.
+    /// EAGAIN: the TPM is busy or silent, or the callout crashed.
     Later,
     /// EKEYREJECTED: anything else that keeps the callout from making the key.
     Failed,

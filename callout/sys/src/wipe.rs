@@ -209,8 +209,9 @@ fn use_stack(place: usize) -> io::Result<()> {
     check(unsafe { libc::sigaltstack(&raw const stack, std::ptr::null_mut()) })
 }
 
-/// Tells which key a process rejects that is ended by a fault (0 for none): with
-/// EKEYREJECTED for 5 seconds. Without that the kernel would tell the asker, for a
+/// Tells which key a process rejects that is ended by a fault (0 for none), for 5 seconds:
+/// with EAGAIN, as another process may do better; with EKEYREJECTED where it has made a
+/// system call that it is not allowed. Without that the kernel would tell the asker, for a
 /// minute, that there is nobody to ask.
 pub fn reject_on_fault(serial: i32) {
     KEY.store(serial, SeqCst);
@@ -294,7 +295,11 @@ extern "C" fn last(signal: c_int, _: *mut libc::siginfo_t, context: *mut c_void)
     let key = KEY.swap(0, SeqCst);
     if key != 0 {
         // The least that a request is owed; there is nobody to tell of an error.
-        let _ = crate::reject(key, 5, libc::EKEYREJECTED);
+        let errno = match signal {
+            libc::SIGSYS => libc::EKEYREJECTED,
+            _ => libc::EAGAIN,
+        };
+        let _ = crate::reject(key, 5, errno);
     }
 
     // From statics, which will be overwritten as well.

@@ -249,6 +249,8 @@ fn lock_name(chip: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::MetadataExt;
+
     use super::*;
 
     fn file(directory: &Path) -> File {
@@ -278,6 +280,42 @@ mod tests {
         let second = second.join().unwrap().unwrap();
         drop(second);
         Turn::wait(file(directory.path()), Duration::ZERO).unwrap();
+    }
+
+    /// How many wait for the lock of this file.
+    fn waiting(file: &File) -> usize {
+        let inode = format!(":{}", file.metadata().unwrap().ino());
+        let locks = std::fs::read_to_string("/proc/locks").unwrap();
+        let is_waiting = |line: &&str| {
+            let mut words = line.split_ascii_whitespace();
+            words.any(|word| word == "->") && words.any(|word| word.ends_with(&inode))
+        };
+        locks.lines().filter(is_waiting).count()
+    }
+
+    #[test]
+    fn in_the_order_of_their_arrival() {
+        const MANY: usize = 40;
+        let directory = tempfile::tempdir().unwrap();
+        let looked_at = file(directory.path());
+        let first = Turn::wait(file(directory.path()), Duration::ZERO).unwrap();
+        let (sender, receiver) = mpsc::channel();
+        for number in 0..MANY {
+            let (file, sender) = (file(directory.path()), sender.clone());
+            thread::spawn(move || {
+                let turn = Turn::wait(file, Duration::from_mins(2)).unwrap();
+                sender.send(number).unwrap();
+                drop(turn);
+            });
+            // The next does not come before this one stands in line.
+            while waiting(&looked_at) <= number {
+                thread::sleep(Duration::from_millis(1));
+            }
+        }
+        drop(sender);
+        drop(first);
+        let served: Vec<_> = receiver.iter().collect();
+        assert_eq!(served, (0..MANY).collect::<Vec<_>>());
     }
 
     #[test]

@@ -190,21 +190,19 @@ fn with_trouble_in_the_middle() {
         1
     );
 
-    let (mut later, mut failed) = (0, 0);
+    let mut later = 0;
     for (asking, answer) in askings.iter().zip(&mut answers) {
         match &answer.key {
             Ok(_) => continue,
             Err(Refused::Later) => later += 1,
-            // A callout that crashed.
-            Err(Refused::Failed) => failed += 1,
             Err(error) => panic!("{asking:?}: {error:?}"),
         }
         // Once more.
         *answer = in_a_row(&program, std::slice::from_ref(asking)).remove(0);
     }
-    println!("{later} EAGAIN, {failed} EKEYREJECTED, {crashed} crashes");
+    println!("{later} EAGAIN, {crashed} crashes");
     assert!(later >= 11, "{later}");
-    assert!(crashed > 0 && failed <= crashed, "{failed} of {crashed}");
+    assert!(crashed > 0);
     assert_right(&tpm, &program, &askings, &answers);
     line.assert_nothing_left();
     assert_no_handles(&tpm);
