@@ -2,9 +2,11 @@
 //! Somebody between a program and a software TPM, who passes commands on, or
 //! doesn't.
 
+use std::fs::File;
 use std::io::{self, Read, Write};
+use std::net::TcpStream;
+use std::os::fd::OwnedFd;
 use std::os::unix::net::{UnixListener, UnixStream};
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
@@ -67,18 +69,16 @@ impl Middle {
         tpm: &Swtpm,
         decide: impl Fn(u32, usize) -> Action + Send + Sync + 'static,
     ) -> Self {
-        let path = tpm.tcti();
-        let upstream = path.strip_prefix("swtpm:path=").expect("a unix socket");
-        Self::start(upstream.into(), decide)
+        Self::start(tpm.tcti(), decide)
     }
 
     /// In front of nothing: must not pass anything on.
     pub fn alone(action: Action) -> Self {
-        Self::start(PathBuf::new(), move |_, _| action.clone())
+        Self::start(String::new(), move |_, _| action.clone())
     }
 
     fn start(
-        upstream: PathBuf,
+        upstream: String,
         decide: impl Fn(u32, usize) -> Action + Send + Sync + 'static,
     ) -> Self {
         let directory = tempfile::tempdir().unwrap();
@@ -138,12 +138,11 @@ fn obey(mut client: &UnixStream) -> io::Result<()> {
 
 fn serve(
     mut client: UnixStream,
-    upstream: &PathBuf,
+    upstream: &str,
     seen: &Seen,
     recorded: &Recorded,
     decide: &dyn Fn(u32, usize) -> Action,
 ) -> io::Result<()> {
-    let mut tpm = None;
     loop {
         let command = frame(&mut client)?;
         let code = u32::from_be_bytes(command[6..10].try_into().unwrap());
@@ -153,13 +152,12 @@ fn serve(
             seen.len() - 1
         };
         recorded.lock().unwrap().extend(&command);
-        let mut pass = || {
-            if tpm.is_none() {
-                tpm = Some(UnixStream::connect(upstream)?);
-            }
-            let tpm = tpm.as_mut().unwrap();
+        // The TPM serves one connection at a time, and how long the program's lasts is not its
+        // to say: other tests' children may have inherited it, as libtss2 lets them.
+        let pass = || {
+            let mut tpm = connect(upstream)?;
             tpm.write_all(&command)?;
-            let response = frame(tpm)?;
+            let response = frame(&mut tpm)?;
             recorded.lock().unwrap().extend(&response);
             io::Result::Ok(response)
         };
@@ -182,24 +180,39 @@ fn serve(
                 pass()?;
                 return Ok(());
             }
-            Action::Silence => silence(&mut client, &mut tpm),
+            Action::Silence => silence(&mut client),
             Action::SilenceAfter => {
                 pass()?;
-                silence(&mut client, &mut tpm);
+                silence(&mut client);
             }
         }
     }
 }
 
-/// Until the other side has had enough. The TPM, which serves one connection at a time, is free
-/// for others.
-fn silence(client: &mut UnixStream, tpm: &mut Option<UnixStream>) {
-    *tpm = None;
+/// Until the other side has had enough.
+fn silence(client: &mut UnixStream) {
     let _ = client.set_read_timeout(Some(Duration::from_mins(1)));
     let _ = client.read(&mut [0]);
 }
 
-fn frame(stream: &mut UnixStream) -> io::Result<Vec<u8>> {
+/// A connection to the software TPM that a TCTI string names.
+fn connect(tcti: &str) -> io::Result<File> {
+    let socket: OwnedFd = if let Some(path) = tcti.strip_prefix("swtpm:path=") {
+        UnixStream::connect(path)?.into()
+    } else {
+        let (host, port) = host_and_port(tcti).expect("a software TPM");
+        TcpStream::connect((host, port))?.into()
+    };
+    Ok(socket.into())
+}
+
+/// Of `swtpm:host=HOST,port=PORT`.
+pub(crate) fn host_and_port(tcti: &str) -> Option<(&str, u16)> {
+    let (host, port) = tcti.strip_prefix("swtpm:host=")?.split_once(",port=")?;
+    Some((host, port.parse().ok()?))
+}
+
+fn frame(stream: &mut impl Read) -> io::Result<Vec<u8>> {
     let mut frame = vec![0; 10];
     stream.read_exact(&mut frame)?;
     let length = u32::from_be_bytes(frame[2..6].try_into().unwrap());

@@ -6,6 +6,7 @@ use std::process::{Command, Stdio};
 
 use serde_json::{Value, json};
 
+use crate::middle::host_and_port;
 use crate::project;
 
 /// A request and who makes it, as the oracle reads it.
@@ -82,14 +83,17 @@ pub fn derive(tcti: &str, requests: &[Request]) -> Vec<Result<Vec<u8>, String>> 
 /// The keys that a kernel makes of these requests that has the root to itself,
 /// under that PCR.
 pub fn derive_kernel_root(tcti: &str, pcr: u8, requests: &[Request]) -> Vec<Vec<u8>> {
-    let pcr = pcr.to_string();
-    let arguments = [&place(tcti)[..], &["--kernel-pcr", &pcr]].concat();
+    let kernel_pcr = ["--kernel-pcr".into(), pcr.to_string()];
+    let arguments = [place(tcti), kernel_pcr].concat();
     payloads(&answers_with(&arguments, requests))
 }
 
 /// The keys that follow from a root's secret, in hex.
 pub fn derive_from_secret(secret: &str, requests: &[Request]) -> Vec<Vec<u8>> {
-    payloads(&answers_with(&["--root-secret", secret], requests))
+    payloads(&answers_with(
+        &["--root-secret".into(), secret.into()],
+        requests,
+    ))
 }
 
 fn payloads(answers: &[Value]) -> Vec<Vec<u8>> {
@@ -101,13 +105,13 @@ fn answers(tcti: &str, requests: &[Request]) -> Vec<Value> {
     answers_with(&place(tcti), requests)
 }
 
-fn answers_with(arguments: &[&str], requests: &[Request]) -> Vec<Value> {
+fn answers_with(arguments: &[String], requests: &[Request]) -> Vec<Value> {
     let mut lines = String::new();
     for request in requests {
         lines += &request.to_json().to_string();
         lines += "\n";
     }
-    let output = run(&[&["derive"], arguments].concat(), &lines);
+    let output = run("derive", arguments, &lines);
     let answer = |line| serde_json::from_str(line).unwrap();
     output.lines().map(answer).collect()
 }
@@ -158,21 +162,21 @@ pub fn key(tcti: &str, request: &Request) -> Vec<u8> {
 
 /// The Name of the root key of the TPM at `tcti`, in hex.
 pub fn root(tcti: &str) -> String {
-    run(&[&["root"], &place(tcti)[..]].concat(), "")
-        .trim()
-        .into()
+    run("root", &place(tcti), "").trim().into()
 }
 
-fn place(tcti: &str) -> [&str; 2] {
-    match tcti.strip_prefix("swtpm:path=") {
-        Some(path) => ["--unix", path],
-        None => ["--tcp", tcti.strip_prefix("tcp:").expect("unix or tcp")],
+fn place(tcti: &str) -> [String; 2] {
+    if let Some(path) = tcti.strip_prefix("swtpm:path=") {
+        return ["--unix".into(), path.into()];
     }
+    let (host, port) = host_and_port(tcti).expect("unix or tcp");
+    ["--tcp".into(), format!("{host}:{port}")]
 }
 
-fn run(arguments: &[&str], input: &str) -> String {
+fn run(command: &str, arguments: &[String], input: &str) -> String {
     let mut child = Command::new("python3")
         .arg(project().join("tests/oracle/oracle.py"))
+        .arg(command)
         .args(arguments)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
