@@ -50,11 +50,13 @@ pub mod guest;
 mod ports;
 mod process;
 pub mod proxy;
+mod runner;
 mod state;
 mod swtpm;
 mod wire;
 
 pub use address::Endpoint;
 pub use error::SimError;
+pub use runner::{Place, Runner, Running};
 pub use state::{State, StateSource};
 pub use swtpm::{Swtpm, SwtpmBuilder};

@@ -14,18 +14,19 @@ use rustix::process::{Pid, Signal};
 
 use crate::address::{Address, option_value};
 use crate::error::SimError;
-use crate::wire;
+use crate::runner::{Runner, Running};
 
 /// How long swtpm may take to end by itself when it was told to.
 const STOP_LIMIT: Duration = Duration::from_secs(2);
 
 /// How often a process is asked whether it is ready, or gone.
-const INTERVAL: Duration = Duration::from_millis(1);
+pub(crate) const INTERVAL: Duration = Duration::from_millis(1);
 
 /// How swtpm is started.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(crate) struct Launch {
     pub(crate) program: PathBuf,
+    pub(crate) runner: Option<Box<dyn Runner>>,
     pub(crate) startup: bool,
     pub(crate) own_group: bool,
     pub(crate) limit: Duration,
@@ -44,14 +45,8 @@ pub(crate) struct Process {
 }
 
 impl Process {
-    /// Starts swtpm on the state in `dir` and waits until it answers commands.
+    /// Starts swtpm on the state in `dir`.
     pub(crate) fn start(launch: &Launch, dir: &Path, address: &Address) -> Result<Self, SimError> {
-        let mut process = Self::spawn(launch, dir, address)?;
-        process.wait_ready(address, launch.limit)?;
-        Ok(process)
-    }
-
-    fn spawn(launch: &Launch, dir: &Path, address: &Address) -> Result<Self, SimError> {
         let [server, control] = address.options();
         let mut command = Command::new(&launch.program);
         command
@@ -108,27 +103,6 @@ impl Process {
         })
     }
 
-    /// Ready means: a command gets a response, if only one that says that the
-    /// TPM wants a `TPM2_Startup` first.
-    fn wait_ready(&mut self, address: &Address, limit: Duration) -> Result<(), SimError> {
-        let deadline = Instant::now() + limit;
-        let probe = wire::get_handles(wire::TRANSIENT_FIRST);
-        loop {
-            self.check()?;
-            if address.exchange(&probe, deadline).is_ok() {
-                return Ok(());
-            }
-            if Instant::now() >= deadline {
-                return Err(SimError::NotReady {
-                    program: self.program.clone(),
-                    limit,
-                    stderr: self.stderr(),
-                });
-            }
-            thread::sleep(INTERVAL);
-        }
-    }
-
     /// Waits until the process has ended by itself, but not for longer than
     /// `limit`.
     pub(crate) fn wait(&mut self, limit: Duration) -> io::Result<Option<ExitStatus>> {
@@ -161,10 +135,6 @@ impl Process {
                 stderr: self.stderr(),
             }),
         }
-    }
-
-    pub(crate) fn pid(&self) -> u32 {
-        self.child.id()
     }
 
     /// What the process wrote so far.
@@ -203,6 +173,28 @@ impl Process {
         }
         self.child.kill()?;
         self.child.wait()
+    }
+}
+
+impl Running for Process {
+    fn program(&self) -> PathBuf {
+        self.program.clone()
+    }
+
+    fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    fn said(&self) -> String {
+        self.stderr()
+    }
+
+    fn check(&mut self) -> Result<(), SimError> {
+        Self::check(self)
+    }
+
+    fn end(&mut self) -> io::Result<()> {
+        Self::end(self).map(drop)
     }
 }
 

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use crate::address::{Address, Endpoint};
 use crate::error::SimError;
-use crate::process::{Launch, Process};
+use crate::process::Launch;
+use crate::runner::{self, Runner, Running};
 use crate::state::{Lock, State, StateSource};
 use crate::wire;
 
@@ -52,6 +53,14 @@ impl SwtpmBuilder {
         self
     }
 
+    /// Who runs swtpm, instead of [`program`](Self::program) in a process: it
+    /// listens on TCP ports then. Default: nobody.
+    pub fn runner(mut self, runner: impl Runner + 'static) -> Self {
+        self.launch.runner = Some(Box::new(runner));
+        self.endpoint = Endpoint::Tcp;
+        self
+    }
+
     /// Whether the process gets a process group of its own, so that a Ctrl-C
     /// in the terminal reaches only the caller, who then has to stop the TPM.
     /// Default: `false`.
@@ -78,7 +87,7 @@ impl SwtpmBuilder {
         let state = self.state.prepare()?;
         let lock = Lock::take(state.dir())?;
         let address = Address::new(self.endpoint, state.dir())?;
-        let process = Process::start(&self.launch, state.dir(), &address)?;
+        let process = runner::start(&self.launch, state.dir(), &address)?;
         Ok(Swtpm {
             process,
             address,
@@ -96,7 +105,7 @@ impl SwtpmBuilder {
 #[derive(Debug)]
 pub struct Swtpm {
     // In the order in which they are dropped: the process first.
-    process: Process,
+    process: Box<dyn Running>,
     address: Address,
     launch: Launch,
     _lock: Lock,
@@ -112,6 +121,7 @@ impl Swtpm {
             endpoint: Endpoint::default(),
             launch: Launch {
                 program: "swtpm".into(),
+                runner: None,
                 startup: true,
                 own_group: false,
                 limit: TIME_LIMIT,
@@ -142,7 +152,7 @@ impl Swtpm {
     /// What the process wrote to its standard output and error so far, since
     /// the last start.
     pub fn stderr(&self) -> String {
-        self.process.stderr()
+        self.process.said()
     }
 
     /// Looks whether the process still runs.
@@ -200,7 +210,7 @@ impl Swtpm {
     /// restarted.
     pub fn restart(&mut self) -> Result<(), SimError> {
         self.shut_down()?;
-        self.process = Process::start(&self.launch, self.state.dir(), &self.address)?;
+        self.process = runner::start(&self.launch, self.state.dir(), &self.address)?;
         Ok(())
     }
 
