@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! The ways to speak to a TPM, for tests that are run over each.
 
+use std::time::Duration;
+
+use tpm_derived_keys::identity::{Identity, IdentityDigest, Realm, Scope, Subject};
 use tpm_derived_keys::tpm::{Bus, Direct, Name, Patience, Tpm, TpmError, Trust};
 use tpm_derived_keys_tss::Tss;
 
@@ -110,6 +113,18 @@ impl Backend {
             Self::Tss => tss,
         }
     }
+}
+
+/// Enough for a busy machine.
+pub const PATIENCE: Patience = Patience {
+    turn: Duration::from_mins(2),
+    hold: Duration::from_mins(1),
+};
+
+/// What an identity key is asked for.
+pub fn digest() -> IdentityDigest {
+    let identity = Identity::new(Subject::Id, Scope::Uid, 0, Realm::default()).unwrap();
+    identity.digest()
 }
 
 /// Makes tests of functions that take a [`Backend`]: `a(backend)` becomes

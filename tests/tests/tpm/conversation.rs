@@ -2,7 +2,7 @@
 //! Who can listen to a conversation with a TPM, or answer in its place.
 
 use tdk_simulator::Swtpm;
-use tdk_tests::backend::Backend;
+use tdk_tests::backend::{Backend, PATIENCE, digest};
 use tdk_tests::middle::{Action, Middle, cc};
 use tdk_tests::{assert_no_handles, oracle, over_both_backends};
 use tpm_derived_keys::KeyInfo;
@@ -11,7 +11,7 @@ use tpm_derived_keys::tpm::{
     Bus, Cause, Name, PERSISTENT_STORAGE_KEY, RootKey, StorageAlgorithm, StorageKey, TpmError,
 };
 
-use crate::{PATIENCE, digest};
+use crate::swtpm;
 
 over_both_backends!(
     a_listener_hears_no_key,
@@ -152,7 +152,7 @@ fn assert_not_heard(backend: Backend, tpm: &Swtpm, recorded: &[u8], keys: &[Vec<
 }
 
 fn a_listener_hears_no_key(backend: Backend) {
-    let tpm = Swtpm::builder().start().unwrap();
+    let tpm = swtpm().start().unwrap();
     let middle = Middle::before(&tpm, |_, _| Action::Pass);
     let keys = derive(backend, &middle.tcti(), Known::default()).unwrap();
     assert_eq!(
@@ -164,7 +164,7 @@ fn a_listener_hears_no_key(backend: Backend) {
 }
 
 fn a_listener_hears_no_key_of_a_tpm_without_tpm2_hmac(backend: Backend) {
-    let tpm = Swtpm::builder().start().unwrap();
+    let tpm = swtpm().start().unwrap();
     let middle = Middle::before(&tpm, |command, _| match command {
         cc::HMAC => Action::Answer(0x143),
         _ => Action::Pass,
@@ -175,7 +175,7 @@ fn a_listener_hears_no_key_of_a_tpm_without_tpm2_hmac(backend: Backend) {
 }
 
 fn an_enrolled_tpm_answers(backend: Backend) {
-    let tpm = Swtpm::builder().start().unwrap();
+    let tpm = swtpm().start().unwrap();
     let known = Known {
         root: Some(root(&tpm)),
         srk: Some(storage_key(&tpm, StorageAlgorithm::P256)),
@@ -189,8 +189,8 @@ fn an_enrolled_tpm_answers(backend: Backend) {
 }
 
 fn another_tpm_in_the_place_of_the_enrolled_one(backend: Backend) {
-    let enrolled = Swtpm::builder().start().unwrap();
-    let other = Swtpm::builder().start().unwrap();
+    let enrolled = swtpm().start().unwrap();
+    let other = swtpm().start().unwrap();
     let middle = Middle::before(&other, |_, _| Action::Pass);
     let known = Known {
         root: Some(root(&enrolled)),
@@ -223,8 +223,8 @@ fn somebody_who_offers_a_key_of_his_own(backend: Backend) {
     if backend.bus() == Bus::Plain {
         return;
     }
-    let tpm = Swtpm::builder().start().unwrap();
-    let his = Swtpm::builder().start().unwrap();
+    let tpm = swtpm().start().unwrap();
+    let his = swtpm().start().unwrap();
     let (answer, _) = made(&his, &StorageAlgorithm::P256.template());
     let offer = move |place| {
         let answer = answer.clone();
@@ -252,7 +252,7 @@ fn somebody_who_offers_a_key_of_his_own(backend: Backend) {
 
 fn a_storage_key_that_is_kept_in_the_tpm(backend: Backend) {
     for algorithm in StorageAlgorithm::ALL {
-        let tpm = Swtpm::builder().start().unwrap();
+        let tpm = swtpm().start().unwrap();
         keep(&tpm, &algorithm.template());
         let known = Known {
             root: None,
@@ -277,7 +277,7 @@ fn a_storage_key_that_is_kept_in_the_tpm(backend: Backend) {
 /// It is made again as long as its Name is the known one.
 fn a_storage_key_that_is_kept_no_more(backend: Backend) {
     for algorithm in StorageAlgorithm::ALL {
-        let tpm = Swtpm::builder().start().unwrap();
+        let tpm = swtpm().start().unwrap();
         let known = Known {
             root: None,
             srk: Some(storage_key(&tpm, algorithm)),
@@ -293,7 +293,7 @@ fn a_storage_key_that_is_kept_no_more(backend: Backend) {
         return;
     }
     // One of another template can't be.
-    let tpm = Swtpm::builder().start().unwrap();
+    let tpm = swtpm().start().unwrap();
     let mut template = StorageAlgorithm::P256.template();
     template[30] = 1;
     let (_, public_area) = made(&tpm, &template);
@@ -316,7 +316,7 @@ fn another_object_where_the_storage_key_is_kept(backend: Backend) {
     let mut unknown = StorageAlgorithm::P256.template();
     unknown[30] = 1;
     for (kept, is_known) in [(&others[..], false), (ROOT, false), (&unknown, true)] {
-        let tpm = Swtpm::builder().start().unwrap();
+        let tpm = swtpm().start().unwrap();
         keep(&tpm, kept);
         let srk = storage_key(&tpm, StorageAlgorithm::P256);
         let known = Known {
@@ -333,7 +333,7 @@ fn another_object_where_the_storage_key_is_kept(backend: Backend) {
 }
 
 fn a_tpm_without_ecc(backend: Backend) {
-    let tpm = Swtpm::builder().start().unwrap();
+    let tpm = swtpm().start().unwrap();
     // TPM_RC_TYPE of inPublic.
     let middle = Middle::before(&tpm, move |command, before| match (command, before) {
         (cc::CREATE_PRIMARY, 3) if backend.bus() == Bus::Encrypted => Action::Answer(0x2CA),
@@ -348,7 +348,7 @@ fn a_tpm_that_can_not_encrypt(backend: Backend) {
     if backend.bus() == Bus::Plain {
         return;
     }
-    let tpm = Swtpm::builder().start().unwrap();
+    let tpm = swtpm().start().unwrap();
     let without = |lacking: u32, code: u32| {
         let middle = Middle::before(&tpm, move |command, _| {
             if command == lacking {

@@ -6,6 +6,8 @@ use tdk_tests::assert_no_handles;
 use tdk_tests::middle::{Action, Middle, cc};
 use tpm_derived_keys::tpm::{Direct, Patience, Probe, Properties, RootKey, TpmError, Trust};
 
+use crate::swtpm;
+
 fn connect(tcti: &str) -> Direct {
     Direct::open(
         &tcti.parse().unwrap(),
@@ -21,7 +23,7 @@ fn properties(tpm: &Swtpm) -> Properties {
 
 #[test]
 fn what_a_tpm_says_of_itself() {
-    let mut tpm = Swtpm::builder().start().unwrap();
+    let mut tpm = swtpm().start().unwrap();
     let new = properties(&tpm);
     assert_eq!(new.model, "IBM SW TPM");
     assert_ne!(new.firmware, [0, 0]);
@@ -58,7 +60,7 @@ fn what_a_tpm_says_of_itself() {
 
 #[test]
 fn properties_that_are_none() {
-    let tpm = Swtpm::builder().start().unwrap();
+    let tpm = swtpm().start().unwrap();
     for answer in [
         // No properties at all, handles instead, properties cut short.
         "8001 00000013 00000000 00 00000006 00000000",
@@ -84,13 +86,13 @@ fn probes(tcti: &str) -> Result<Probes, TpmError> {
 
 #[test]
 fn hmac_and_sign_are_compared() {
-    let tpm = Swtpm::builder().start().unwrap();
+    let tpm = swtpm().start().unwrap();
     let (hmac, sign) = probes(&tpm.tcti()).unwrap();
     let (hmac, sign) = (hmac.unwrap(), sign.unwrap());
     assert!(hmac.is_same(&sign));
 
     // Another TPM's is another.
-    let other = Swtpm::builder().start().unwrap();
+    let other = swtpm().start().unwrap();
     let (others, _) = probes(&other.tcti()).unwrap();
     assert!(!hmac.is_same(&others.unwrap()));
 
@@ -115,7 +117,7 @@ fn hmac_and_sign_are_compared() {
 
 #[test]
 fn root_keys_that_somebody_left() {
-    let tpm = Swtpm::builder().start().unwrap();
+    let tpm = swtpm().start().unwrap();
     let left = || connect(&tpm.tcti()).root_keys_left().unwrap();
     assert!(left().is_empty());
     // Never flushed: the connection ends, and what would clean up is told that

@@ -3,13 +3,14 @@
 
 use std::time::{Duration, Instant};
 
-use tdk_simulator::Swtpm;
 use tdk_tests::backend::Backend;
 use tdk_tests::middle::{Action, Middle, cc};
 use tdk_tests::{assert_no_handles, over_both_backends};
 use tpm_derived_keys::IdentityKey;
 use tpm_derived_keys::identity::{Identity, Realm, Scope, Subject};
 use tpm_derived_keys::tpm::{Bus, Cause, Patience, RootKey, TpmError};
+
+use crate::swtpm;
 
 over_both_backends!(
     put_off_is_tried_again,
@@ -87,7 +88,7 @@ fn last(backend: Backend) -> usize {
 }
 
 fn put_off_is_tried_again(backend: Backend) {
-    let tpm = Swtpm::builder().start().unwrap();
+    let tpm = swtpm().start().unwrap();
     let commands = backend.commands();
     for place in 0..commands.len() {
         for code in [0x922, 0x908, 0x90A, 0x909, 0x920] {
@@ -117,7 +118,7 @@ fn each_command_once(
     hold: Duration,
     expected: impl Fn(&TpmError) -> bool,
 ) {
-    let tpm = Swtpm::builder().start().unwrap();
+    let tpm = swtpm().start().unwrap();
     for place in 0..backend.commands().len() {
         for action in actions {
             let middle = Middle::before(&tpm, at(place, action.clone()));
@@ -190,7 +191,7 @@ fn no_tpm(backend: Backend) {
 }
 
 fn slots_that_others_use_are_left_alone(backend: Backend) {
-    let tpm = Swtpm::builder().start().unwrap();
+    let tpm = swtpm().start().unwrap();
     // From here on it is known what the root key is called.
     derive(backend, &tpm.tcti(), LONG).unwrap();
     let others = others_key();
@@ -236,7 +237,7 @@ fn others_key() -> Vec<u8> {
 
 /// A root key is no slot that others have left, for the process that has made it.
 fn no_slot_for_a_sequence(backend: Backend) {
-    let tpm = Swtpm::builder().start().unwrap();
+    let tpm = swtpm().start().unwrap();
     // From here on it is known what the root key is called.
     derive(backend, &tpm.tcti(), LONG).unwrap();
     // TPM_RC_COMMAND_CODE: it has no TPM2_HMAC.
@@ -265,7 +266,7 @@ fn no_slot_for_a_sequence(backend: Backend) {
 }
 
 fn an_owner_who_has_a_password(backend: Backend) {
-    let tpm = Swtpm::builder().start().unwrap();
+    let tpm = swtpm().start().unwrap();
     tpm.set_owner_auth(b"secret").unwrap();
     let error = derive(backend, &tpm.tcti(), LONG).unwrap_err();
     assert_eq!(error.cause(), Cause::OwnerAuth);
@@ -277,7 +278,7 @@ fn an_owner_who_has_a_password(backend: Backend) {
 }
 
 fn an_owner_hierarchy_that_is_off(backend: Backend) {
-    let tpm = Swtpm::builder().start().unwrap();
+    let tpm = swtpm().start().unwrap();
     tpm.disable_owner_hierarchy().unwrap();
     let error = derive(backend, &tpm.tcti(), LONG).unwrap_err();
     assert_eq!(error.cause(), Cause::NoTpm);
@@ -289,7 +290,7 @@ fn an_owner_hierarchy_that_is_off(backend: Backend) {
 }
 
 fn a_tpm_that_nobody_started(backend: Backend) {
-    let tpm = Swtpm::builder().startup(false).start().unwrap();
+    let tpm = swtpm().startup(false).start().unwrap();
     let error = derive(backend, &tpm.tcti(), LONG).unwrap_err();
     assert_eq!(error.cause(), Cause::NoTpm);
     assert!(
@@ -383,7 +384,7 @@ fn answers_that_are_none(backend: Backend) {
 }
 
 fn an_hmac_that_is_none_leaves_nothing_loaded(backend: Backend) {
-    let tpm = Swtpm::builder().start().unwrap();
+    let tpm = swtpm().start().unwrap();
     for answer in [
         // 31 bytes, 33 bytes, none, sizes that lie.
         format!(
@@ -417,7 +418,7 @@ fn an_hmac_that_is_none_leaves_nothing_loaded(backend: Backend) {
 }
 
 fn a_root_that_is_another_object_is_flushed_and_not_used(backend: Backend) {
-    let tpm = Swtpm::builder().start().unwrap();
+    let tpm = swtpm().start().unwrap();
     // What the TPM makes of our template, but with another byte in it.
     let honest = Middle::before(&tpm, |_, _| Action::Pass);
     derive(backend, &honest.tcti(), LONG).unwrap();

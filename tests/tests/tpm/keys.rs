@@ -13,6 +13,8 @@ use tpm_derived_keys::identity::{Kind, Realm, Subject};
 use tpm_derived_keys::request::Request;
 use tpm_derived_keys::tpm::{Bus, Patience, RootKey, Tpm};
 
+use crate::swtpm;
+
 over_both_backends!(
     hundreds_of_random_requests_give_the_oracles_keys,
     golden_keys,
@@ -64,7 +66,7 @@ fn keys(backend: Backend, tcti: &str, requests: &[oracle::Request]) -> Vec<Vec<u
 }
 
 fn hundreds_of_random_requests_give_the_oracles_keys(backend: Backend) {
-    let tpm = Swtpm::builder().start().unwrap();
+    let tpm = swtpm().start().unwrap();
     let mut random = Random::new(20);
     let requests: Vec<_> = (0..400).map(|_| random.request()).collect();
     let ours = keys(backend, &tpm.tcti(), &requests);
@@ -82,7 +84,7 @@ fn hundreds_of_random_requests_give_the_oracles_keys(backend: Backend) {
 }
 
 fn golden_keys(backend: Backend) {
-    let tpm = golden::tpm();
+    let tpm = swtpm().state(golden::state()).start().unwrap();
     let mut connected = connect(backend, &tpm.tcti());
     let mut root = RootKey::create(&mut connected).unwrap();
     assert_eq!(root.name().to_string(), golden::root());
@@ -93,7 +95,7 @@ fn golden_keys(backend: Backend) {
 
 #[test]
 fn golden_keys_of_the_oracle() {
-    let tpm = golden::tpm();
+    let tpm = swtpm().state(golden::state()).start().unwrap();
     assert_eq!(oracle::root(&tpm.tcti()), golden::root());
     let entries = golden::entries();
     let requests: Vec<_> = entries.iter().map(|entry| entry.request.clone()).collect();
@@ -103,7 +105,7 @@ fn golden_keys_of_the_oracle() {
 }
 
 fn tcp_and_unix_socket_lead_to_the_same_keys(backend: Backend) {
-    let unix = Swtpm::builder().start().unwrap();
+    let unix = swtpm().start().unwrap();
     let tcp = Swtpm::builder()
         .state(tdk_simulator::StateSource::CopyOf(unix.state_dir().into()))
         .endpoint(Endpoint::Tcp)
@@ -118,19 +120,19 @@ fn tcp_and_unix_socket_lead_to_the_same_keys(backend: Backend) {
 }
 
 fn a_restart_changes_nothing_and_another_tpm_everything(backend: Backend) {
-    let mut tpm = Swtpm::builder().start().unwrap();
+    let mut tpm = swtpm().start().unwrap();
     let request = [oracle::Request::user("x", "32 id", 0, "")];
     let before = keys(backend, &tpm.tcti(), &request);
     tpm.restart().unwrap();
     assert_eq!(keys(backend, &tpm.tcti(), &request), before);
-    let other = Swtpm::builder().start().unwrap();
+    let other = swtpm().start().unwrap();
     assert_ne!(keys(backend, &other.tcti(), &request), before);
     tpm.clear_owner().unwrap();
     assert_ne!(keys(backend, &tpm.tcti(), &request), before);
 }
 
 fn a_tpm_without_tpm2_hmac_gives_the_same_keys(backend: Backend) {
-    let tpm = Swtpm::builder().start().unwrap();
+    let tpm = swtpm().start().unwrap();
     let request = [oracle::Request::user("x", "32 id", 0, "")];
     let with = keys(backend, &tpm.tcti(), &request);
     // As the TPM itself says it, and as the kernel's resource manager does.
@@ -151,7 +153,7 @@ fn a_tpm_without_tpm2_hmac_gives_the_same_keys(backend: Backend) {
 }
 
 fn many_keys_of_one_identity_cost_one_operation(backend: Backend) {
-    let tpm = Swtpm::builder().start().unwrap();
+    let tpm = swtpm().start().unwrap();
     let middle = Middle::before(&tpm, |_, _| Action::Pass);
     let mut connected = connect(backend, &middle.tcti());
     let mut root = RootKey::create(&mut connected).unwrap();

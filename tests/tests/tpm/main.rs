@@ -11,19 +11,10 @@ mod keys;
 mod matrix;
 mod owner_auth;
 
-use std::time::Duration;
+use tdk_simulator::{Swtpm, SwtpmBuilder};
 
-use tpm_derived_keys::identity::{Identity, IdentityDigest, Realm, Scope, Subject};
-use tpm_derived_keys::tpm::Patience;
-
-/// Enough for a busy machine.
-const PATIENCE: Patience = Patience {
-    turn: Duration::from_mins(2),
-    hold: Duration::from_mins(1),
-};
-
-/// What an identity key is asked for.
-fn digest() -> IdentityDigest {
-    let identity = Identity::new(Subject::Id, Scope::Uid, 0, Realm::default()).unwrap();
-    identity.digest()
+/// A software TPM, in a process. `tests/containers` runs the same tests against
+/// others.
+fn swtpm() -> SwtpmBuilder {
+    Swtpm::builder()
 }

@@ -5,8 +5,7 @@ use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 
-use tdk_simulator::Swtpm;
-use tdk_tests::backend::Backend;
+use tdk_tests::backend::{Backend, PATIENCE, digest};
 use tdk_tests::middle::{Action, Middle, cc};
 use tdk_tests::{assert_no_handles, over_both_backends};
 use tpm_derived_keys::KeyInfo;
@@ -17,7 +16,7 @@ use tpm_derived_keys::tpm::{
 use zeroize::Zeroizing;
 
 use crate::conversation::{heard, keep, owner, storage_key};
-use crate::{PATIENCE, digest};
+use crate::swtpm;
 
 over_both_backends!(
     a_password_is_not_heard,
@@ -122,7 +121,7 @@ fn in_clear(middle: &Middle) {
 }
 
 fn a_password_is_not_heard(backend: Backend) {
-    let tpm = Swtpm::builder().start().unwrap();
+    let tpm = swtpm().start().unwrap();
     let before = derive(backend, &tpm.tcti(), b"").unwrap();
     tpm.set_owner_auth(PASSWORD).unwrap();
     let middle = Middle::before(&tpm, |_, _| Action::Pass);
@@ -140,7 +139,7 @@ fn a_password_is_not_heard(backend: Backend) {
 
 fn a_password_and_a_storage_key_that_is_kept(backend: Backend) {
     for algorithm in StorageAlgorithm::ALL {
-        let tpm = Swtpm::builder().start().unwrap();
+        let tpm = swtpm().start().unwrap();
         keep(&tpm, &algorithm.template());
         let srk = storage_key(&tpm, algorithm);
         tpm.set_owner_auth(PASSWORD).unwrap();
@@ -155,7 +154,7 @@ fn a_password_and_a_storage_key_that_is_kept(backend: Backend) {
 }
 
 fn a_tpm_without_ecc(backend: Backend) {
-    let tpm = Swtpm::builder().start().unwrap();
+    let tpm = swtpm().start().unwrap();
     let srk = storage_key(&tpm, StorageAlgorithm::Rsa2048);
     tpm.set_owner_auth(PASSWORD).unwrap();
     // TPM_RC_TYPE of inPublic, each time that a storage key of ECC is asked for.
@@ -170,7 +169,7 @@ fn a_tpm_without_ecc(backend: Backend) {
 
 /// It is tried once, and not counted by the TPM.
 fn a_wrong_password(backend: Backend) {
-    let tpm = Swtpm::builder().start().unwrap();
+    let tpm = swtpm().start().unwrap();
     tpm.set_owner_auth(PASSWORD).unwrap();
     for _ in 0..5 {
         let middle = Middle::before(&tpm, |_, _| Action::Pass);
@@ -198,7 +197,7 @@ fn a_wrong_password(backend: Backend) {
 }
 
 fn a_password_where_none_is_needed(backend: Backend) {
-    let tpm = Swtpm::builder().start().unwrap();
+    let tpm = swtpm().start().unwrap();
     let error = derive(backend, &tpm.tcti(), PASSWORD).unwrap_err();
     assert!(matches!(error, TpmError::OwnerAuth { .. }), "{error}");
     assert!(
@@ -210,7 +209,7 @@ fn a_password_where_none_is_needed(backend: Backend) {
 }
 
 fn a_password_that_is_not_given(backend: Backend) {
-    let tpm = Swtpm::builder().start().unwrap();
+    let tpm = swtpm().start().unwrap();
     tpm.set_owner_auth(PASSWORD).unwrap();
     let middle = Middle::before(&tpm, |_, _| Action::Pass);
     let error = derive(backend, &middle.tcti(), b"").unwrap_err();
@@ -228,7 +227,7 @@ fn a_password_that_is_not_given(backend: Backend) {
 
 /// TPM2_SetPrimaryPolicy: a policy of the owner hierarchy's, beside its password.
 fn an_owner_with_a_policy(backend: Backend) {
-    let tpm = Swtpm::builder().start().unwrap();
+    let tpm = swtpm().start().unwrap();
     let before = derive(backend, &tpm.tcti(), b"").unwrap();
     let parameters = [&[0, 32][..], &[0x5A; 32], &[0, 0x0B]].concat();
     let command = owner(0x12E, &[0x4000_0001], &parameters);
@@ -248,7 +247,7 @@ fn an_owner_with_a_policy(backend: Backend) {
 
 fn a_connection_that_breaks(backend: Backend) {
     for place in 0..commands(backend, false).len() {
-        let tpm = Swtpm::builder().start().unwrap();
+        let tpm = swtpm().start().unwrap();
         tpm.set_owner_auth(PASSWORD).unwrap();
         let middle = Middle::before(&tpm, move |_, before| {
             if before == place {
