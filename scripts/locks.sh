@@ -6,10 +6,11 @@ locks_before=$(ls /run/tdk 2>/dev/null || true)
 
 # Removes the locks that have come since, unless somebody holds them.
 remove_new_locks() {
-    for lock in /run/tdk/*.lock; do
-        case "$locks_before" in
-        *"${lock##*/}"*) ;;
-        *) [ -e "$lock" ] && flock -n "$lock" rm -f "$lock" || true ;;
-        esac
-    done
+    { printf '%s\n' "$locks_before"; ls /run/tdk 2>/dev/null; } | sort | uniq -u |
+        while read -r name; do
+            lock=/run/tdk/$name
+            case $lock in
+            *.lock) [ -e "$lock" ] && flock -n "$lock" rm -f "$lock" || true ;;
+            esac
+        done
 }
