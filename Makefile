@@ -7,7 +7,7 @@ DESTDIR ?=
 # Where rustup puts cargo, for a shell that does not know yet.
 export PATH := $(PATH):$(HOME)/.cargo/bin
 
-.PHONY: help build demo demo-host test kernel-demo kernel-test kernel-soak kernel-check bench bench-quick bench-rsa plots fuzz ci deps deps-guest deny advisories install uninstall clean
+.PHONY: help build demo demo-host test test-containers kernel-demo kernel-test kernel-soak kernel-check bench bench-quick bench-rsa plots fuzz ci deps deps-guest deny advisories install uninstall clean
 
 help: ## this
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile
@@ -25,6 +25,9 @@ demo-host: deps build ## the same on the live kernel (needs root or sudo)
 
 test: deps ## everything that can be tested here
 	scripts/test.sh
+
+test-containers: deps ## the tests of TPMs, against software TPMs in containers
+	scripts/test-containers.sh
 
 kernel-demo: ## a kernel with the patch series, booted, and a key that it has made
 	scripts/deps.sh kernel

@@ -37,6 +37,7 @@ stage "documentation" env RUSTDOCFLAGS="-D warnings" cargo doc --locked --worksp
 stage "dependencies" scripts/deny.sh bans licenses sources
 stage "build" scripts/build.sh
 stage "test" scripts/test.sh
+stage "containers" scripts/test-containers.sh
 stage "benchmark" scripts/bench.sh --test
 stage "fuzz" scripts/fuzz.sh --runs 20000
 stage "demo" make demo
@@ -44,5 +45,5 @@ stage "demo on the live kernel" make demo-host
 
 printf '\n'
 cat "$times"
-# The test runner's own closing line, once more.
-grep -E '^[0-9]+ passed, [0-9]+ failed$' "$log" | tail -n 1
+# The test runners' own closing lines, in one.
+awk '/^[0-9]+ passed, [0-9]+ failed$/ { p += $1; f += $3 } END { printf "%d passed, %d failed\n", p, f }' "$log"

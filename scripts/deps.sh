@@ -1,11 +1,11 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0 OR MIT
-# deps.sh [guest|demo|bench|bench-rsa|kernel|kernel-check]: installs what building and testing needs and is missing;
+# deps.sh [guest|demo|bench|bench-rsa|kernel|kernel-check|containers]: installs what building and testing needs and is missing;
 # with `guest`, also what virtual machines need, fetches their kernels and makes
 # their Debian; with `demo`, only what the demonstration in virtual machines needs, and never by sudo;
 # with `bench`, also what requests are compared with; with `bench-rsa`, what generators of RSA
 # keys need; with `kernel`, also what building kernels and booting them needs; with
-# `kernel-check`, also what looks for errors in their sources.
+# `kernel-check`, also what looks for errors in their sources; with `containers`, also Docker.
 # Fails, naming it, if it may not or can't.
 set -eu
 cd "$(dirname "$0")/.."
@@ -16,6 +16,7 @@ bench=
 bench_rsa=
 kernel=
 check=
+containers=
 case "${1:-}" in
 '') ;;
 guest) guest=yes ;;
@@ -24,8 +25,9 @@ bench) bench=yes ;;
 bench-rsa) bench_rsa=yes ;;
 kernel) kernel=yes ;;
 kernel-check) kernel=yes check=yes ;;
+containers) containers=yes ;;
 *)
-    echo "usage: deps.sh [guest|demo|bench|bench-rsa|kernel|kernel-check]" >&2
+    echo "usage: deps.sh [guest|demo|bench|bench-rsa|kernel|kernel-check|containers]" >&2
     exit 2
     ;;
 esac
@@ -83,6 +85,12 @@ sparse sparse
 spatch coccinelle
 ocaml ocaml-nox
 perl perl
+END
+[ -z "$containers" ] || look_for <<END
+dockerd docker.io
+docker docker.io
+ip iproute2
+mmdebstrap mmdebstrap
 END
 # The kernel's tools are linked with it.
 [ -z "$kernel" ] || [ -e /usr/include/gelf.h ] || missing="$missing libelf-dev"

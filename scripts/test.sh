@@ -27,7 +27,8 @@ upcalls_work() {
     [ "$answer" = yes ]
 }
 
-packages=--workspace
+# Those that need Docker have a script of their own: scripts/test-containers.sh.
+packages="--workspace --exclude tdk-containers"
 features=
 if [ "$(id -u)" != 0 ]; then
     skip "requests on the live kernel (they need root)"
@@ -74,11 +75,5 @@ remove_new_locks
 # What single tests could not do here they have said themselves.
 printf '\n%s' "$not_run"
 grep '^not run: ' "$log" | sort -u
-# As cargo and unittest counted them.
-awk '
-    /^test result:/ { for (i = 2; i <= NF; i++) { if ($i ~ /^passed/) p += $(i - 1); if ($i ~ /^failed/) f += $(i - 1) } }
-    /^Ran [0-9]+ tests? in/ { p += $2 }
-    /^FAILED \(/ { n = $0; gsub(/[^0-9]+/, " ", n); m = split(n, c, " "); for (i = 1; i <= m; i++) { f += c[i]; p -= c[i] } }
-    END { printf "%d passed, %d failed\n", p, f }
-' "$log"
+scripts/count.sh "$log"
 exit "$status"
