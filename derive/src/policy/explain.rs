@@ -2,8 +2,9 @@
 //! Why a policy says what it says, for a person.
 
 use super::facts::{Facts, Field, Found};
-use super::rule::{Condition, Met};
-use super::{Action, Judgement, Policy};
+use super::rule::Met;
+use super::rules::Condition;
+use super::{Action, Judgement, Place, Policy};
 
 /// What decided, and what about the request made it decide.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,18 +30,17 @@ impl Policy {
             Ok(_) => (true, format!("allowed by {by}")),
             Err(refusal) => (false, format!("refused: {refusal}")),
         };
-        let mut because = match judgement.rule.map(|number| &self.rules[number]) {
-            Some(rule) if rule.conditions.is_empty() => {
-                vec!["it has no conditions: it is about everybody".into()]
+        let mut because: Vec<_> = match judgement.rule {
+            Some(place) => {
+                let conditions = self.rule(place).conditions();
+                conditions.map(|condition| line(condition, facts)).collect()
             }
-            Some(rule) => rule
-                .conditions
-                .iter()
-                .map(|condition| line(condition, facts))
-                .collect(),
-            None if self.rules.is_empty() => vec!["there are no rules".into()],
+            None if self.rules().next().is_none() => vec!["there are no rules".into()],
             None => vec!["no rule is about this request".into()],
         };
+        if because.is_empty() {
+            because.push("it has no conditions: it is about everybody".into());
+        }
         let grant = judgement.verdict().unwrap_or_default();
         let tolerated = facts.doubts().within(grant.tolerate);
         because.extend(tolerated.map(|(doubt, seen)| format!("it tolerates {doubt}: {seen}")));
@@ -51,8 +51,9 @@ impl Policy {
         if let Some(seconds) = grant.timeout_seconds {
             given.push(format!("for {seconds} seconds"));
         }
-        let before = judgement.rule.unwrap_or(self.rules.len());
-        let passed_over = (0..before).map(|number| self.why_not(number, facts));
+        let places = self.rules().map(|(place, _)| place);
+        let before = places.take_while(|place| Some(*place) != judgement.rule);
+        let passed_over = before.map(|place| self.why_not(place, facts));
         Explained {
             allowed,
             decision,
@@ -63,23 +64,23 @@ impl Policy {
     }
 
     /// What keeps a rule from being about the request.
-    fn why_not(&self, number: usize, facts: &Facts) -> String {
-        let rule = &self.rules[number];
-        let fails = |condition: &&Condition| match condition.met(facts) {
+    fn why_not(&self, place: Place, facts: &Facts) -> String {
+        let rule = self.rule(place);
+        let fails = |condition: &Condition<'_>| match condition.met(facts) {
             Met::No => true,
-            Met::Unknown(_) => rule.action == Action::Allow,
+            Met::Unknown(_) => rule.action() == Action::Allow,
             Met::Yes | Met::NotAsked => false,
         };
-        let why = rule.conditions.iter().find(fails);
+        let why = rule.conditions().find(fails);
         let why = why.map_or_else(String::new, |condition| line(condition, facts));
-        format!("{}: {why}", self.title(Some(number)))
+        format!("{}: {why}", self.title(Some(place)))
     }
 }
 
 /// A condition, and what it meets.
-fn line(condition: &Condition, facts: &Facts) -> String {
-    let field = condition.field;
-    let patterns: Vec<_> = condition.patterns.iter().map(ToString::to_string).collect();
+fn line(condition: Condition<'_>, facts: &Facts) -> String {
+    let field = condition.field();
+    let patterns: Vec<_> = condition.patterns().map(|glob| glob.to_string()).collect();
     let patterns = patterns.join(", ");
     let found = facts.get(field).cloned().unwrap_or_default();
     let values = shown(&found);

@@ -76,21 +76,21 @@ impl Field {
     }
 
     /// The one that rules call so.
-    pub(super) fn of_name(name: &str) -> Option<Self> {
+    pub(super) fn of_name(name: &[u8]) -> Option<Self> {
         Some(match name {
-            "key_id" => Self::KeyId,
-            "key_type" => Self::KeyType,
-            "what" => Self::What,
-            "identity" => Self::Identity,
-            "uid" => Self::Uid,
-            "user" => Self::User,
-            "gid" => Self::Gid,
-            "group" => Self::Group,
-            "exe" => Self::Exe,
-            "unit" => Self::Unit,
-            "label" => Self::Label,
-            "package" => Self::Package,
-            "sha256" => Self::Sha256,
+            b"key_id" => Self::KeyId,
+            b"key_type" => Self::KeyType,
+            b"what" => Self::What,
+            b"identity" => Self::Identity,
+            b"uid" => Self::Uid,
+            b"user" => Self::User,
+            b"gid" => Self::Gid,
+            b"group" => Self::Group,
+            b"exe" => Self::Exe,
+            b"unit" => Self::Unit,
+            b"label" => Self::Label,
+            b"package" => Self::Package,
+            b"sha256" => Self::Sha256,
             _ => return None,
         })
     }

@@ -5,9 +5,8 @@ use super::{parse, plain};
 
 /// A file that is read as a plain one is the same to the general reader.
 pub(crate) fn plain_is_the_same(text: &str) {
+    let all = |file: parse::File| (file.default, file.rules.of(text.into()));
     if let Some(plain) = plain::plain(text) {
-        let whole = parse::whole(text);
-        let whole = whole.map(|whole| format!("{whole:?}"));
-        assert_eq!(Ok(format!("{plain:?}")), whole);
+        assert_eq!(Ok(all(plain)), parse::whole(text).map(all));
     }
 }

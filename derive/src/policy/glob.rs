@@ -4,19 +4,18 @@
 //! `?` is one byte, `*` any number of them, `\` takes the next character as it is.
 //! In patterns of paths, as AppArmor has it, neither stands for a `/`; `**` does.
 
+use std::borrow::Cow;
 use std::fmt;
-
-use smol_str::SmolStr;
 
 /// A pattern that bytes match as a whole, or don't.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Glob {
+pub struct Glob<'a> {
     /// As it was written.
-    text: SmolStr,
+    pub(super) text: Cow<'a, str>,
     /// So many bytes of it, from the first, stand for themselves.
-    plain: usize,
+    pub(super) plain: usize,
     /// Whether it is about paths.
-    paths: NoSlash,
+    pub(super) paths: NoSlash,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,14 +29,21 @@ enum Token {
 
 type NoSlash = bool;
 
-impl Glob {
+/// How many bytes of a pattern, from the first, stand for themselves.
+pub(super) fn plain(pattern: &str) -> usize {
+    let is_special = |byte| matches!(byte, b'*' | b'?' | b'\\');
+    let special = pattern.bytes().position(is_special);
+    special.unwrap_or(pattern.len())
+}
+
+impl<'a> Glob<'a> {
     /// A pattern in which `*` and `?` stand for every byte.
     ///
     /// # Errors
     ///
     /// What is wrong with it.
-    pub fn new(text: &str) -> Result<Self, &'static str> {
-        Self::parse(text, false)
+    pub fn new(text: impl Into<Cow<'a, str>>) -> Result<Self, &'static str> {
+        Self::parse(text.into(), false)
     }
 
     /// A pattern of paths.
@@ -45,26 +51,39 @@ impl Glob {
     /// # Errors
     ///
     /// What is wrong with it.
-    pub fn of_paths(text: &str) -> Result<Self, &'static str> {
-        Self::parse(text, true)
+    pub fn of_paths(text: impl Into<Cow<'a, str>>) -> Result<Self, &'static str> {
+        Self::parse(text.into(), true)
     }
 
-    fn parse(text: &str, paths: NoSlash) -> Result<Self, &'static str> {
+    fn parse(text: Cow<'a, str>, paths: NoSlash) -> Result<Self, &'static str> {
+        let plain = plain(&text);
+        Self::checked(text, plain, paths)
+    }
+
+    /// A pattern of which so many bytes are known to stand for themselves.
+    #[inline]
+    pub(super) fn checked(
+        text: Cow<'a, str>,
+        plain: usize,
+        paths: NoSlash,
+    ) -> Result<Self, &'static str> {
         if text.is_empty() {
             return Err("an empty pattern matches nothing");
         }
-        let is_special = |byte| matches!(byte, b'*' | b'?' | b'\\');
-        let plain = text.bytes().position(is_special);
-        let plain = plain.unwrap_or(text.len());
-        let glob = Self {
-            text: text.into(),
-            plain,
-            paths,
-        };
-        if text.ends_with('\\') && glob.tokens().is_none() {
+        let glob = Self { text, plain, paths };
+        if glob.text.ends_with('\\') && glob.tokens().is_none() {
             return Err("a \\ at the end of a pattern stands before nothing");
         }
         Ok(glob)
+    }
+
+    /// The same, with a text of its own.
+    pub fn into_owned(self) -> Glob<'static> {
+        Glob {
+            text: self.text.into_owned().into(),
+            plain: self.plain,
+            paths: self.paths,
+        }
     }
 
     /// What comes after the plain bytes; nothing if that ends too early.
@@ -140,7 +159,7 @@ fn skip_many(tokens: &[Token], reached: &mut [bool]) {
 }
 
 /// As it was written.
-impl fmt::Display for Glob {
+impl fmt::Display for Glob<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.text)
     }
@@ -245,7 +264,7 @@ mod tests {
         };
         for pattern in strings(b"a/*?", 5).skip(1) {
             let text = String::from_utf8(pattern.clone()).unwrap();
-            let glob = Glob::of_paths(&text).unwrap();
+            let glob = Glob::of_paths(text.as_str()).unwrap();
             for text in strings(b"a/", 5) {
                 assert_eq!(
                     glob.matches(&text),

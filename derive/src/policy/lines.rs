@@ -2,11 +2,11 @@
 //! The lines of a plain file, and the values on them, each looked at once.
 
 /// What a rule begins with.
-const RULE: &str = "[[rule]]";
+const RULE: &[u8] = b"[[rule]]";
 
 pub(super) enum Line<'a> {
     Rule,
-    Pair { key: &'a str, value: Value<'a> },
+    Pair { key: &'a [u8], value: Value<'a> },
     End,
 }
 
@@ -18,36 +18,43 @@ pub(super) struct Lines<'a> {
 }
 
 impl<'a> Lines<'a> {
-    pub(super) fn of(text: &'a str) -> Self {
-        let place = Cursor { text, at: 0 };
-        Self { place, number: 0 }
+    /// Those of a text; nothing if there is something in it that stands in no plain file.
+    pub(super) fn of(text: &'a str) -> Option<Self> {
+        // All bytes, without a branch: so the compiler looks at many at once.
+        let is_odd = |byte: u8| {
+            (byte < b' ') & (byte != b'\n') & (byte != b'\t') | (byte == 0x7f) | (byte == b'\\')
+        };
+        let odd = text.bytes().fold(false, |odd, byte| odd | is_odd(byte));
+        let rest = text.as_bytes();
+        let place = Cursor { text, rest };
+        (!odd).then_some(Self { place, number: 0 })
     }
 
     /// The next one; nothing if it is not plain.
+    #[inline]
     pub(super) fn next(&mut self) -> Option<Line<'a>> {
         let place = &mut self.place;
         loop {
             self.number += 1;
             place.skip_blanks();
-            let line = match place.byte() {
+            match place.byte() {
                 None => return Some(Line::End),
-                Some(b'\n' | b'#') => None,
+                Some(b'\n') => place.skip_byte(),
+                Some(b'#') => place.end_line()?,
                 Some(b'[') => {
                     place.skip(RULE)?;
-                    Some(Line::Rule)
+                    place.end_line()?;
+                    return Some(Line::Rule);
                 }
                 Some(_) => {
                     let key = place.until(NO_NAME);
                     place.skip_blanks();
-                    place.skip("=")?;
+                    place.skip(b"=")?;
                     place.skip_blanks();
                     let value = place.value()?;
-                    Some(Line::Pair { key, value })
+                    place.end_line()?;
+                    return Some(Line::Pair { key, value });
                 }
-            };
-            place.end_line()?;
-            if line.is_some() {
-                return line;
             }
         }
     }
@@ -57,39 +64,49 @@ impl<'a> Lines<'a> {
 #[derive(Clone, Copy)]
 struct Cursor<'a> {
     text: &'a str,
-    /// In bytes.
-    at: usize,
+    /// What is not read yet.
+    rest: &'a [u8],
 }
 
 impl<'a> Cursor<'a> {
+    /// Where it is, in bytes.
+    #[inline]
+    fn at(self) -> usize {
+        self.text.len() - self.rest.len()
+    }
+
     /// The byte that is next.
-    fn byte(&self) -> Option<u8> {
-        self.text.as_bytes().get(self.at).copied()
+    #[inline]
+    fn byte(self) -> Option<u8> {
+        self.rest.first().copied()
+    }
+
+    #[inline]
+    fn skip_byte(&mut self) {
+        self.rest = self.rest.get(1..).unwrap_or_default();
     }
 
     #[inline]
     fn skip_blanks(&mut self) {
-        while let Some(b' ' | b'\t') = self.byte() {
-            self.at += 1;
+        while let [b' ' | b'\t', rest @ ..] = self.rest {
+            self.rest = rest;
         }
     }
 
     /// Nothing if it is not what is next.
-    fn skip(&mut self, what: &str) -> Option<()> {
-        let rest = self.text.as_bytes().get(self.at..)?;
-        rest.starts_with(what.as_bytes()).then_some(())?;
-        self.at += what.len();
+    #[inline]
+    fn skip(&mut self, what: &[u8]) -> Option<()> {
+        self.rest = self.rest.strip_prefix(what)?;
         Some(())
     }
 
     /// As far as no byte is of these classes.
     #[inline]
-    fn until(&mut self, classes: u8) -> &'a str {
-        let start = self.at;
-        let rest = &self.text.as_bytes()[start..];
-        let length = rest.iter().position(|byte| is(*byte, classes));
-        self.at += length.unwrap_or(rest.len());
-        &self.text[start..self.at]
+    fn until(&mut self, classes: u8) -> &'a [u8] {
+        let length = self.rest.iter().position(|byte| is(*byte, classes));
+        let (part, rest) = self.rest.split_at(length.unwrap_or(self.rest.len()));
+        self.rest = rest;
+        part
     }
 
     /// Behind the end of a line on which nothing more is said.
@@ -97,24 +114,26 @@ impl<'a> Cursor<'a> {
     fn end_line(&mut self) -> Option<()> {
         self.skip_blanks();
         if self.byte() == Some(b'#') {
-            self.until(CONTROL);
+            self.until(NEWLINE);
         }
-        match self.byte() {
-            None => Some(()),
-            Some(b'\n') => {
-                self.at += 1;
-                Some(())
-            }
-            Some(_) => None,
+        let byte = self.byte();
+        self.skip_byte();
+        matches!(byte, None | Some(b'\n')).then_some(())
+    }
+
+    #[inline]
+    fn value(&mut self) -> Option<Value<'a>> {
+        if self.byte()? == b'[' {
+            self.list()
+        } else {
+            self.single()
         }
     }
 
-    fn value(&mut self) -> Option<Value<'a>> {
-        if self.byte()? != b'[' {
-            return self.single();
-        }
-        let at = self.at;
-        self.at += 1;
+    fn list(&mut self) -> Option<Value<'a>> {
+        let at = self.at();
+        self.skip_byte();
+        let items = Items(*self);
         loop {
             self.skip_blanks();
             if self.byte()? == b']' {
@@ -123,35 +142,43 @@ impl<'a> Cursor<'a> {
             self.single()?;
             self.skip_blanks();
             match self.byte()? {
-                b',' => self.at += 1,
+                b',' => self.skip_byte(),
                 b']' => break,
                 _ => return None,
             }
         }
-        let is = Is::List(&self.text[at + 1..self.at]);
-        self.at += 1;
+        self.skip_byte();
+        let is = Is::List(items);
         Some(Value { at, is })
     }
 
     #[inline]
     fn single(&mut self) -> Option<Value<'a>> {
-        let at = self.at;
-        let first = self.byte()?;
-        if !matches!(first, b'"' | b'\'') {
-            let is = Is::of_word(self.until(NO_WORD))?;
-            // 1.5, 1_000 and 1979-05-27 are something else.
-            let is_whole = !matches!(self.byte(), Some(b'.' | b'_' | b'-' | b'+' | b':'));
-            return is_whole.then_some(Value { at, is });
-        }
-        self.at += 1;
-        let end = if first == b'"' { DOUBLE } else { SINGLE };
-        let text = self.until(end | CONTROL | BACKSLASH);
-        if self.byte()? != first {
+        let at = self.at();
+        let quote = match self.byte()? {
+            b'"' => DOUBLE,
+            b'\'' => SINGLE,
+            _ => return self.word(),
+        };
+        self.skip_byte();
+        let plain = self.until(quote | WILD | NEWLINE).len();
+        self.until(quote | NEWLINE);
+        let text = &self.text[at + 1..self.at()];
+        if !is(self.byte()?, quote) {
             return None;
         }
-        self.at += 1;
-        let is = Is::Text(text);
+        self.skip_byte();
+        let is = Is::Text { text, plain };
         Some(Value { at, is })
+    }
+
+    /// What is neither a string nor a list.
+    fn word(&mut self) -> Option<Value<'a>> {
+        let at = self.at();
+        let is = Is::of_word(std::str::from_utf8(self.until(NO_WORD)).ok()?)?;
+        // 1.5, 1_000 and 1979-05-27 are something else.
+        let is_whole = !matches!(self.byte(), Some(b'.' | b'_' | b'-' | b'+' | b':'));
+        is_whole.then_some(Value { at, is })
     }
 }
 
@@ -159,9 +186,9 @@ impl<'a> Cursor<'a> {
 const NO_NAME: u8 = 1;
 /// Of what no values are made but strings and lists.
 const NO_WORD: u8 = 2;
-/// What stands neither in strings nor in comments.
-const CONTROL: u8 = 4;
-const BACKSLASH: u8 = 8;
+const NEWLINE: u8 = 4;
+/// What stands for other bytes in a pattern.
+const WILD: u8 = 8;
 const DOUBLE: u8 = 16;
 const SINGLE: u8 = 32;
 
@@ -171,16 +198,12 @@ static CLASSES: [u8; 256] = {
     let mut byte = 0_u8;
     while byte < 128 {
         let is_name = byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_';
-        let is_control = byte.is_ascii_control() && byte != b'\t';
+        let is_word = byte.is_ascii_alphanumeric();
         classes[byte as usize] = if is_name { 0 } else { NO_NAME }
-            | if byte.is_ascii_alphanumeric() {
-                0
-            } else {
-                NO_WORD
-            }
-            | if is_control { CONTROL } else { 0 }
+            | if is_word { 0 } else { NO_WORD }
             | match byte {
-                b'\\' => BACKSLASH,
+                b'\n' => NEWLINE,
+                b'*' | b'?' => WILD,
                 b'"' => DOUBLE,
                 b'\'' => SINGLE,
                 _ => 0,
@@ -190,6 +213,7 @@ static CLASSES: [u8; 256] = {
     classes
 };
 
+#[inline]
 fn is(byte: u8, class: u8) -> bool {
     CLASSES[usize::from(byte)] & class != 0
 }
@@ -197,18 +221,22 @@ fn is(byte: u8, class: u8) -> bool {
 /// A value as it is written.
 #[derive(Clone, Copy)]
 pub(super) struct Value<'a> {
-    /// Where it begins, in bytes.
+    /// Where it begins in the text, in bytes.
     pub(super) at: usize,
     pub(super) is: Is<'a>,
 }
 
 #[derive(Clone, Copy)]
 pub(super) enum Is<'a> {
-    Text(&'a str),
+    /// Between the quotes, and how many bytes of it, from the first, stand for themselves if it
+    /// is a pattern.
+    Text {
+        text: &'a str,
+        plain: usize,
+    },
     Number(i64),
     Flag(bool),
-    /// What is between the brackets, and known to be plain.
-    List(&'a str),
+    List(Items<'a>),
 }
 
 impl Is<'_> {
@@ -227,12 +255,19 @@ impl Is<'_> {
 }
 
 /// The single values of a list that is known to be plain.
-pub(super) fn items(list: &str) -> impl Iterator<Item = Value<'_>> {
-    let mut place = Cursor { text: list, at: 0 };
-    std::iter::from_fn(move || {
-        while let Some(b' ' | b'\t' | b',') = place.byte() {
-            place.at += 1;
+#[derive(Clone, Copy)]
+pub(super) struct Items<'a>(Cursor<'a>);
+
+impl<'a> Iterator for Items<'a> {
+    type Item = Value<'a>;
+
+    fn next(&mut self) -> Option<Value<'a>> {
+        while let Some(b' ' | b'\t' | b',') = self.0.byte() {
+            self.0.skip_byte();
         }
-        place.single()
-    })
+        if self.0.byte()? == b']' {
+            return None;
+        }
+        self.0.single()
+    }
 }

@@ -7,9 +7,9 @@ use std::fs;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-use super::parse::{self, Fault};
+use super::parse::{Fault, parse};
 use super::rule::Action;
-use super::{Place, Policy};
+use super::{File, Policy};
 use crate::trust::{WeakSpot, way_to, weak_spot_to};
 
 /// The longest file that is read, in bytes.
@@ -61,7 +61,7 @@ impl Policy {
     fn load_file(&mut self, file: PathBuf, directory: &Path) -> Result<(), PolicyError> {
         let is_first = file.parent() == Some(directory);
         match read(&file, reader())? {
-            Some(text) => self.add(file, &text, is_first),
+            Some(text) => self.add(file, text, is_first),
             None => Ok(()),
         }
     }
@@ -69,31 +69,17 @@ impl Policy {
     /// Adds the rules of a file behind those that are there.
     pub(super) fn add(
         &mut self,
-        file: PathBuf,
-        text: &str,
+        path: PathBuf,
+        text: String,
         is_first: bool,
     ) -> Result<(), PolicyError> {
-        let malformed = |fault| PolicyError::new(&file, What::Malformed(fault));
-        let parsed = parse::parse(text).map_err(malformed)?;
-        if let Some((place, default)) = parsed.default {
-            if !is_first {
-                let what = "the default belongs into policy.toml; here, end with a rule without \
-                            conditions";
-                let fault = Fault::at(text, place, what);
-                return Err(malformed(fault));
-            }
-            self.default = default;
+        if text.len() as u64 > MOST {
+            return Err(PolicyError::new(&path, What::TooLong));
         }
-        let number = self.files.len();
-        let places = parsed.lines.into_iter();
-        self.places
-            .extend(places.map(|line| Place { file: number, line }));
-        if self.rules.is_empty() {
-            self.rules = parsed.rules;
-        } else {
-            self.rules.extend(parsed.rules);
-        }
-        self.files.push(file);
+        let malformed = |fault| PolicyError::new(&path, What::Malformed(fault));
+        let (default, rules) = parse(text, is_first).map_err(malformed)?;
+        self.default = default.unwrap_or(self.default);
+        self.files.push(File { path, rules });
         Ok(())
     }
 
@@ -104,7 +90,7 @@ impl Policy {
     /// As for [`Policy::load`].
     pub fn parse(text: &str) -> Result<Self, PolicyError> {
         let mut policy = Self::shipped();
-        policy.add(Self::FILE.into(), text, true)?;
+        policy.add(Self::FILE.into(), text.into(), true)?;
         Ok(policy)
     }
 
@@ -115,10 +101,8 @@ impl Policy {
 
     /// The files, with how many rules each has.
     pub fn files(&self) -> impl Iterator<Item = (&Path, usize)> {
-        self.files.iter().enumerate().map(|(number, file)| {
-            let rules = self.places.iter().filter(|place| place.file == number);
-            (file.as_path(), rules.count())
-        })
+        let files = self.files.iter();
+        files.map(|file| (file.path.as_path(), file.rules.len()))
     }
 }
 
@@ -178,9 +162,6 @@ fn read(path: &Path, reader: u32) -> Result<Option<String>, PolicyError> {
         let length = file.metadata()?.len().min(MOST);
         let mut text = String::with_capacity(usize::try_from(length).unwrap_or_default() + 1);
         file.take(MOST + 1).read_to_string(&mut text)?;
-        if text.len() as u64 > MOST {
-            return Err(What::TooLong);
-        }
         Ok(text)
     };
     read()

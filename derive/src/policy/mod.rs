@@ -19,6 +19,7 @@ mod parse;
 mod pattern;
 mod plain;
 mod rule;
+mod rules;
 
 #[cfg(test)]
 mod tests;
@@ -31,8 +32,9 @@ pub use explain::Explained;
 pub use facts::{Facts, Field, Found, Nothing, Source, to_hex};
 pub use glob::Glob;
 pub use load::PolicyError;
-use rule::{About, Condition, Rule};
+use rule::About;
 pub use rule::{Action, Grant};
+use rules::{Condition, Rule, Rules};
 
 use crate::derivation::Unlocked;
 use crate::identity::{Identified, Identity, Kind, Scope};
@@ -44,22 +46,26 @@ use crate::tpm::{RootKey, Tpm, TpmError};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Policy {
     default: Action,
-    rules: Vec<Rule>,
-    /// Where each rule is.
-    places: Vec<Place>,
-    files: Vec<PathBuf>,
+    files: Vec<File>,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct File {
+    path: PathBuf,
+    rules: Rules,
+}
+
+/// Where a rule is: the number of the file, and the rule's in it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Place {
     file: usize,
-    line: usize,
+    rule: usize,
 }
 
 /// What a policy says about a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Judgement {
-    rule: Option<usize>,
+    rule: Option<Place>,
     verdict: Result<Grant, Refusal>,
 }
 
@@ -80,16 +86,26 @@ impl Policy {
     pub fn shipped() -> Self {
         Self {
             default: Action::Allow,
-            rules: Vec::new(),
-            places: Vec::new(),
             files: Vec::new(),
         }
     }
 
     /// Whether there is a rule that gives keys permissions of their own.
     pub fn sets_permissions(&self) -> bool {
-        let mut rules = self.rules.iter();
-        rules.any(|rule| rule.grant.permissions.is_some())
+        self.rules()
+            .any(|(_, rule)| rule.grant().permissions.is_some())
+    }
+
+    /// All rules, in the order in which they are asked.
+    fn rules(&self) -> impl Iterator<Item = (Place, Rule<'_>)> {
+        self.files.iter().enumerate().flat_map(|(file, read)| {
+            let rules = read.rules.iter().enumerate();
+            rules.map(move |(number, rule)| (Place { file, rule: number }, rule))
+        })
+    }
+
+    fn rule(&self, place: Place) -> Rule<'_> {
+        self.files[place.file].rules.get(place.rule)
     }
 
     /// What this policy says about a request whose asker is known as far as the
@@ -100,7 +116,7 @@ impl Policy {
     /// The [`Field`] that the decision hangs on and that nobody has looked at: find
     /// out, put it to the facts, and judge again. It is never one that is there.
     pub fn judge(&self, request: &Request, facts: &Facts) -> Result<Judgement, Field> {
-        for (number, rule) in self.rules.iter().enumerate() {
+        for (place, rule) in self.rules() {
             let unknown = match rule.about(facts) {
                 About::No => continue,
                 About::Needs(field) => return Err(field),
@@ -108,8 +124,8 @@ impl Policy {
                 About::Perhaps(field) => Some(field),
             };
             return Ok(Judgement {
-                rule: Some(number),
-                verdict: self.verdict(Some(number), request, facts, unknown),
+                rule: Some(place),
+                verdict: self.verdict(Some(place), request, facts, unknown),
             });
         }
         Ok(Judgement {
@@ -120,19 +136,18 @@ impl Policy {
 
     fn verdict(
         &self,
-        number: Option<usize>,
+        place: Option<Place>,
         request: &Request,
         facts: &Facts,
         unknown: Option<Field>,
     ) -> Result<Grant, Refusal> {
-        let rule = number.map(|number| &self.rules[number]);
-        let action = rule.map_or(self.default, |rule| rule.action);
-        let grant = rule.map_or(Grant::default(), |rule| rule.grant);
+        let rule = place.map(|place| self.rule(place));
+        let action = rule.map_or(self.default, Rule::action);
+        let grant = rule.map_or(Grant::default(), Rule::grant);
         let least = grant.minimum_generation;
         let matters = |doubt: Doubt| {
-            let asks = |condition: &Condition| doubt.matters_to(condition.field);
-            doubt.matters_by(request.kind())
-                || rule.is_some_and(|rule| rule.conditions.iter().any(asks))
+            let asks = |condition: Condition<'_>| doubt.matters_to(condition.field());
+            doubt.matters_by(request.kind()) || rule.is_some_and(|rule| rule.conditions().any(asks))
         };
         let why = if action == Action::Deny {
             unknown.map_or(Why::Denied, Why::Unknown)
@@ -145,7 +160,7 @@ impl Policy {
         } else {
             return Ok(grant);
         };
-        let by = self.title(number);
+        let by = self.title(place);
         Err(Refusal { why, by })
     }
 
@@ -157,7 +172,7 @@ impl Policy {
     ///
     /// A [`Refusal`] that says which doubt it is.
     pub fn rule_out(&self, kind: Kind, doubts: &Doubts) -> Result<(), Refusal> {
-        let tolerances = self.rules.iter().map(|rule| rule.grant.tolerate);
+        let tolerances = self.rules().map(|(_, rule)| rule.grant().tolerate);
         let tolerance = tolerances.fold(Tolerance::default(), Tolerance::or);
         match doubts.beyond(tolerance, |doubt| doubt.matters_by(kind)) {
             None => Ok(()),
@@ -202,15 +217,15 @@ impl Policy {
     }
 
     /// What a rule, or the default, is called.
-    fn title(&self, rule: Option<usize>) -> String {
-        let Some(number) = rule else {
+    fn title(&self, place: Option<Place>) -> String {
+        let Some(place) = place else {
             return "the default".into();
         };
-        let Place { file, line } = self.places[number];
-        let place = format!("{}:{line}", self.files[file].display());
-        match &self.rules[number].name {
-            Some(name) => format!("rule '{name}' at {place}"),
-            None => format!("the rule at {place}"),
+        let rule = self.rule(place);
+        let file = self.files[place.file].path.display();
+        match rule.name() {
+            Some(name) => format!("rule '{name}' at {file}:{}", rule.line()),
+            None => format!("the rule at {file}:{}", rule.line()),
         }
     }
 }

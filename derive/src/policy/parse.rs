@@ -9,19 +9,18 @@ use toml::Spanned;
 
 use super::doubt::Doubt;
 use super::facts::Field;
+use super::glob::Glob;
 use super::pattern::PatternsOf;
 use super::plain::plain;
-use super::rule::{Action, Condition, Rule};
+use super::rule::{Action, Grant};
+use super::rules::{Draft, Rules};
 use crate::config::one_line;
 
 /// A file, understood to the last key.
-#[derive(Debug, Default, PartialEq)]
 pub(super) struct File {
     /// With where it is.
     pub(super) default: Option<(usize, Action)>,
-    pub(super) rules: Vec<Rule>,
-    /// Each rule's line.
-    pub(super) lines: Vec<usize>,
+    pub(super) rules: Draft,
 }
 
 /// The same as it is written.
@@ -53,9 +52,16 @@ impl Fault {
     }
 }
 
-/// Reads a file.
-pub(super) fn parse(text: &str) -> Result<File, Fault> {
-    plain(text).map_or_else(|| whole(text), Ok)
+/// Reads a file: the default, if it is one that may have it, and the rules.
+pub(super) fn parse(text: String, is_first: bool) -> Result<(Option<Action>, Rules), Fault> {
+    let file = plain(&text).map_or_else(|| whole(&text), Ok)?;
+    if let Some((place, _)) = file.default
+        && !is_first
+    {
+        let what = "the default belongs into policy.toml; here, end with a rule without conditions";
+        return Err(Fault::at(&text, place, what));
+    }
+    Ok((file.default.map(|(_, action)| action), file.rules.of(text)))
 }
 
 /// Reads any file, and says where the first thing that is wrong with it is.
@@ -67,18 +73,20 @@ pub(super) fn whole(text: &str) -> Result<File, Fault> {
     let default = written
         .default
         .map(|default| (default.span().start, default.into_inner()));
+    let mut rules = Draft::new(text.len(), written.rules.len(), written.rules.len());
     let (mut line, mut done) = (1, 0);
-    let lines = written.rules.iter().map(|rule| {
+    for rule in written.rules {
         let start = rule.span().start;
         line += newlines(&text[done..start]);
         done = start;
-        line
-    });
-    Ok(File {
-        default,
-        lines: lines.collect(),
-        rules: written.rules.into_iter().map(Spanned::into_inner).collect(),
-    })
+        let rule = rule.into_inner();
+        for (field, glob) in &rule.patterns {
+            rules.may_be(*field, glob, 0);
+        }
+        let name = rule.name.map(|name| rules.meant(&name));
+        rules.end_rule(line, name, rule.says);
+    }
+    Ok(File { default, rules })
 }
 
 fn newlines(text: &str) -> usize {
@@ -122,15 +130,15 @@ impl Key {
         "tolerate",
     ];
 
-    pub(super) fn of_name(name: &str) -> Option<Self> {
+    pub(super) fn of_name(name: &[u8]) -> Option<Self> {
         Some(match name {
-            "name" => Self::Name,
-            "action" => Self::Action,
-            "permissions" => Self::Permissions,
-            "timeout_seconds" => Self::TimeoutSeconds,
-            "minimum_generation" => Self::MinimumGeneration,
-            "scope_any" => Self::ScopeAny,
-            "tolerate" => Self::Tolerate,
+            b"name" => Self::Name,
+            b"action" => Self::Action,
+            b"permissions" => Self::Permissions,
+            b"timeout_seconds" => Self::TimeoutSeconds,
+            b"minimum_generation" => Self::MinimumGeneration,
+            b"scope_any" => Self::ScopeAny,
+            b"tolerate" => Self::Tolerate,
             _ => Self::Field(Field::of_name(name)?),
         })
     }
@@ -156,29 +164,26 @@ impl Key {
     }
 }
 
-/// What has been read of a rule besides what is in it already.
+/// What is read of a rule besides its conditions and its name.
 #[derive(Default)]
-pub(super) struct Draft {
+pub(super) struct Says {
     pub(super) action: Option<Action>,
+    pub(super) grant: Grant,
     /// Whether there is a key that says how the key is given.
     pub(super) grants: bool,
 }
 
-impl Draft {
-    /// Finishes a rule, or says what it lacks.
-    pub(super) fn finish(self, rule: &mut Rule) -> Result<(), &'static str> {
-        let Some(action) = self.action else {
-            return Err("this rule has no action: \"allow\" or \"deny\"?");
-        };
-        if action == Action::Deny && self.grants {
-            return Err(
+impl Says {
+    /// All of it, or what the rule lacks.
+    pub(super) fn whole(self) -> Result<(Action, Grant), &'static str> {
+        match self.action {
+            None => Err("this rule has no action: \"allow\" or \"deny\"?"),
+            Some(Action::Deny) if self.grants => Err(
                 "a rule that denies gives no key: permissions, timeout_seconds, \
                  minimum_generation, scope_any and tolerate are for rules that allow",
-            );
+            ),
+            Some(action) => Ok((action, self.grant)),
         }
-        rule.action = action;
-        rule.conditions.sort_by_key(|condition| condition.field);
-        Ok(())
     }
 }
 
@@ -193,11 +198,19 @@ impl<'de> Deserialize<'de> for Key {
             }
 
             fn visit_str<E: de::Error>(self, key: &str) -> Result<Key, E> {
-                Key::of_name(key).ok_or_else(|| E::unknown_field(key, Key::EXPECTED))
+                Key::of_name(key.as_bytes()).ok_or_else(|| E::unknown_field(key, Key::EXPECTED))
             }
         }
         deserializer.deserialize_identifier(KeyVisitor)
     }
+}
+
+/// A rule, as the general reader has it.
+#[derive(Debug)]
+struct Rule {
+    name: Option<String>,
+    says: (Action, Grant),
+    patterns: Vec<(Field, Glob<'static>)>,
 }
 
 impl<'de> Deserialize<'de> for Rule {
@@ -216,16 +229,16 @@ impl<'de> Visitor<'de> for RuleVisitor {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Rule, A::Error> {
-        let (mut rule, mut draft) = (Rule::new(), Draft::default());
+        let (mut says, mut name, mut patterns) = (Says::default(), None, Vec::new());
         while let Some(key) = map.next_key()? {
-            let grant = &mut rule.grant;
+            let grant = &mut says.grant;
             match key {
-                Key::Name => rule.name = Some(map.next_value::<String>()?.into()),
-                Key::Action => draft.action = Some(map.next_value()?),
-                Key::Field(field) => rule.conditions.push(Condition {
-                    field,
-                    patterns: map.next_value_seed(PatternsOf(field))?,
-                }),
+                Key::Name => name = Some(map.next_value()?),
+                Key::Action => says.action = Some(map.next_value()?),
+                Key::Field(field) => {
+                    let globs = map.next_value_seed(PatternsOf(field))?;
+                    patterns.extend(globs.into_iter().map(|glob| (field, glob)));
+                }
                 Key::Permissions => {
                     grant.permissions = Some(map.next_value_seed(Number::PERMISSIONS)?);
                 }
@@ -240,10 +253,13 @@ impl<'de> Visitor<'de> for RuleVisitor {
                     grant.tolerate = map.next_value::<Vec<Doubt>>()?.into_iter().collect();
                 }
             }
-            draft.grants |= key.is_grant();
+            says.grants |= key.is_grant();
         }
-        draft.finish(&mut rule).map_err(de::Error::custom)?;
-        Ok(rule)
+        Ok(Rule {
+            name,
+            says: says.whole().map_err(de::Error::custom)?,
+            patterns,
+        })
     }
 }
 

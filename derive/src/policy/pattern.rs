@@ -4,57 +4,51 @@
 use std::borrow::Cow;
 use std::fmt;
 
-use serde::de::{self, DeserializeSeed, Deserializer, SeqAccess, Visitor};
-use smallvec::smallvec;
-use smol_str::ToSmolStr;
-
 use super::facts::Field;
-use super::glob::Glob;
-use super::rule::Patterns;
+use super::glob::{self, Glob};
 use crate::identity::Kind;
 use crate::request::{KeyType, What};
+use serde::de::{self, DeserializeSeed, Deserializer, SeqAccess, Visitor};
 
 /// A pattern, or a list of them, for a field.
 pub(super) struct PatternsOf(pub(super) Field);
 
-impl<'de> DeserializeSeed<'de> for PatternsOf {
-    type Value = Patterns;
+type Globs = Vec<Glob<'static>>;
 
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Patterns, D::Error> {
+impl<'de> DeserializeSeed<'de> for PatternsOf {
+    type Value = Globs;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Globs, D::Error> {
         deserializer.deserialize_any(self)
     }
 }
 
 impl<'de> Visitor<'de> for PatternsOf {
-    type Value = Patterns;
+    type Value = Globs;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}, or a list of them", Pattern(self.0))
     }
 
-    fn visit_str<E: de::Error>(self, text: &str) -> Result<Patterns, E> {
-        Ok(smallvec![Pattern(self.0).visit_str(text)?])
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<Globs, E> {
+        Ok(vec![Pattern(self.0).visit_str(text)?])
     }
 
-    fn visit_i64<E: de::Error>(self, number: i64) -> Result<Patterns, E> {
-        Ok(smallvec![Pattern(self.0).visit_i64(number)?])
+    fn visit_i64<E: de::Error>(self, number: i64) -> Result<Globs, E> {
+        Ok(vec![Pattern(self.0).visit_i64(number)?])
     }
 
-    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Patterns, A::Error> {
-        let mut patterns = Patterns::new();
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Globs, A::Error> {
+        let mut patterns = Vec::new();
         while let Some(pattern) = list.next_element_seed(Pattern(self.0))? {
             patterns.push(pattern);
         }
-        some(patterns).map_err(de::Error::custom)
+        if patterns.is_empty() {
+            let what = "an empty list matches nobody; to match everybody, leave it out";
+            return Err(de::Error::custom(what));
+        }
+        Ok(patterns)
     }
-}
-
-/// The patterns of a list, of which there has to be one.
-pub(super) fn some(patterns: Patterns) -> Result<Patterns, &'static str> {
-    if patterns.is_empty() {
-        return Err("an empty list matches nobody; to match everybody, leave it out");
-    }
-    Ok(patterns)
 }
 
 /// One pattern for a field.
@@ -72,29 +66,30 @@ impl fmt::Display for Pattern {
 }
 
 impl<'de> DeserializeSeed<'de> for Pattern {
-    type Value = Glob;
+    type Value = Glob<'static>;
 
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Glob, D::Error> {
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
         deserializer.deserialize_any(self)
     }
 }
 
 impl Visitor<'_> for Pattern {
-    type Value = Glob;
+    type Value = Glob<'static>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)
     }
 
-    fn visit_i64<E: de::Error>(self, number: i64) -> Result<Glob, E> {
+    fn visit_i64<E: de::Error>(self, number: i64) -> Result<Self::Value, E> {
         if !self.is_number() {
             return Err(E::invalid_type(de::Unexpected::Signed(number), &self));
         }
         self.of_number(number).map_err(E::custom)
     }
 
-    fn visit_str<E: de::Error>(self, text: &str) -> Result<Glob, E> {
-        self.of_text(text).map_err(E::custom)
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<Self::Value, E> {
+        let glob = self.of_text(text, glob::plain(text)).map_err(E::custom)?;
+        Ok(glob.into_owned())
     }
 }
 
@@ -105,7 +100,7 @@ impl Pattern {
     }
 
     /// The pattern that a number is, where it can be one.
-    pub(super) fn of_number(self, number: i64) -> Result<Glob, Cow<'static, str>> {
+    pub(super) fn of_number(self, number: i64) -> Result<Glob<'static>, Cow<'static, str>> {
         let (range, what) = if self.0 == Field::What {
             (1..=1024, "length from 1 to 1024")
         } else {
@@ -115,17 +110,20 @@ impl Pattern {
         if !range.contains(&number) {
             return Err(format!("{number} is no {what}").into());
         }
-        Ok(Glob::new(&number.to_smolstr())?)
+        Ok(Glob::new(number.to_string())?)
     }
 
-    /// The pattern that a string is.
-    pub(super) fn of_text(self, text: &str) -> Result<Glob, Cow<'static, str>> {
+    /// The pattern that a string is, of which so many bytes stand for themselves.
+    #[inline]
+    pub(super) fn of_text(self, text: &str, plain: usize) -> Result<Glob<'_>, Cow<'static, str>> {
         let glob = match self.0 {
             Field::Uid => return Err("uid is a number; a name is called user".into()),
             Field::Gid => return Err("gid is a number; a name is called group".into()),
-            Field::Exe | Field::Unit => Glob::of_paths(text),
-            Field::Sha256 => Glob::new(&text.to_ascii_lowercase()),
-            _ => Glob::new(text),
+            Field::Exe | Field::Unit => Glob::checked(text.into(), plain, true),
+            Field::Sha256 if text.bytes().any(|byte| byte.is_ascii_uppercase()) => {
+                Glob::new(text.to_ascii_lowercase())
+            }
+            _ => Glob::checked(text.into(), plain, false),
         }?;
         match self.misfit(text, glob.as_literal()) {
             None => Ok(glob),

@@ -11,58 +11,51 @@
 //! # a comment, which may also stand behind the others
 //! ```
 //!
-//! where a value is a string without `\`, a number in decimal or hexadecimal digits,
-//! `true`, `false`, or a list of strings and numbers. What they mean is decided where it
+//! where a value is a string, a number in decimal or hexadecimal digits,
+//! `true`, `false`, or a list of strings and numbers, and there is no `\` anywhere. What they mean is decided where it
 //! is for every file: by `parse` and `pattern`. Whatever is not plain, or is wrong, is left
 //! to the general reader, which also says what is wrong.
 
 use serde::Deserialize;
 use serde::de::IntoDeserializer;
 use serde::de::value::{Error, StrDeserializer};
-use smallvec::smallvec;
 
-use super::glob::Glob;
-use super::lines::{Is, Line, Lines, Value, items};
-use super::parse::{Draft, File, Key, Number};
-use super::pattern::{Pattern, some};
-use super::rule::{Condition, Patterns, Rule};
+use super::lines::{Is, Line, Lines, Value};
+use super::parse::{File, Key, Number, Says};
+use super::pattern::Pattern;
+use super::rules::{Draft, Part};
 
 /// Reads a plain file; nothing if it is another.
 pub(super) fn plain(text: &str) -> Option<File> {
-    // No rule begins without one.
-    let most = memchr::memchr_iter(b'[', text.as_bytes()).count();
+    let mut lines = Lines::of(text)?;
+    // Where there are no lists, a rule has two of the one, and patterns and an action of the other.
+    let count = |byte| memchr::memchr_iter(byte, text.as_bytes()).count();
+    let rules = count(b'[') / 2;
+    let patterns = count(b'=').saturating_sub(rules);
     let mut file = File {
         default: None,
-        rules: Vec::with_capacity(most),
-        lines: Vec::with_capacity(most),
+        rules: Draft::new(text.len(), rules, patterns),
     };
-    let mut lines = Lines::of(text);
     loop {
         match lines.next()? {
             Line::End => return Some(file),
             Line::Rule => break,
             Line::Pair { key, value } => {
-                if key != "default" || file.default.is_some() {
+                if key != b"default" || file.default.is_some() {
                     return None;
                 }
                 file.default = Some((value.at, value.word()?));
             }
         }
     }
-    loop {
-        file.lines.push(lines.number);
-        // It is read into its place.
-        file.rules.push(Rule::new());
-        if !read(&mut lines, file.rules.last_mut()?)? {
-            return Some(file);
-        }
-    }
+    while read(&mut lines, &mut file.rules)? {}
+    Some(file)
 }
 
 /// Reads a rule whose first line has been read; says whether another follows.
-fn read(lines: &mut Lines<'_>, rule: &mut Rule) -> Option<bool> {
-    let mut draft = Draft::default();
-    let mut given = 0;
+fn read(lines: &mut Lines<'_>, rules: &mut Draft) -> Option<bool> {
+    let line = lines.number;
+    let (mut says, mut name, mut given) = (Says::default(), None, 0);
     let another = loop {
         match lines.next()? {
             Line::End => break false,
@@ -73,27 +66,38 @@ fn read(lines: &mut Lines<'_>, rule: &mut Rule) -> Option<bool> {
                     return None;
                 }
                 given |= key.bit();
-                draft.grants |= key.is_grant();
-                if let Key::Action = key {
-                    draft.action = Some(value.word()?);
-                } else {
-                    put(rule, key, value)?;
-                }
+                says.grants |= key.is_grant();
+                put(key, value, &mut says, &mut name, rules)?;
             }
         }
     };
-    draft.finish(rule).ok()?;
+    rules.end_rule(line, name, says.whole().ok()?);
     Some(another)
 }
 
-fn put(rule: &mut Rule, key: Key, value: Value<'_>) -> Option<()> {
-    let grant = &mut rule.grant;
+#[inline]
+fn put(
+    key: Key,
+    value: Value<'_>,
+    says: &mut Says,
+    name: &mut Option<Part>,
+    rules: &mut Draft,
+) -> Option<()> {
+    let grant = &mut says.grant;
     match (key, value.is) {
-        (Key::Name, Is::Text(text)) => rule.name = Some(text.into()),
-        (Key::Field(field), _) => rule.conditions.push(Condition {
-            field,
-            patterns: value.patterns(Pattern(field))?,
-        }),
+        (Key::Name, Is::Text { text, .. }) => *name = Some(Draft::written(value.at + 1, text)),
+        (Key::Action, _) => says.action = Some(value.word()?),
+        (Key::Field(field), Is::List(items)) => {
+            let mut is_empty = true;
+            for value in items {
+                value.pattern(Pattern(field), rules)?;
+                is_empty = false;
+            }
+            if is_empty {
+                return None;
+            }
+        }
+        (Key::Field(field), _) => value.pattern(Pattern(field), rules)?,
         (Key::Permissions, Is::Number(number)) => {
             grant.permissions = Some(Number::PERMISSIONS.check(number).ok()?);
         }
@@ -104,8 +108,8 @@ fn put(rule: &mut Rule, key: Key, value: Value<'_>) -> Option<()> {
             grant.minimum_generation = Number::GENERATION.check(number).ok()?;
         }
         (Key::ScopeAny, Is::Flag(flag)) => grant.scope_any = flag,
-        (Key::Tolerate, Is::List(list)) => {
-            for word in items(list) {
+        (Key::Tolerate, Is::List(items)) => {
+            for word in items {
                 grant.tolerate.add(word.word()?);
             }
         }
@@ -117,33 +121,31 @@ fn put(rule: &mut Rule, key: Key, value: Value<'_>) -> Option<()> {
 impl<'a> Value<'a> {
     /// What it is one word of a few for.
     fn word<T: Deserialize<'a>>(self) -> Option<T> {
-        let Is::Text(text) = self.is else {
+        let Is::Text { text, .. } = self.is else {
             return None;
         };
         let word: StrDeserializer<'_, Error> = text.into_deserializer();
         T::deserialize(word).ok()
     }
 
-    fn pattern(self, pattern: Pattern) -> Option<Glob> {
-        match self.is {
-            Is::Text(text) => pattern.of_text(text).ok(),
-            Is::Number(number) if pattern.is_number() => pattern.of_number(number).ok(),
-            _ => None,
-        }
-    }
-
-    fn patterns(self, pattern: Pattern) -> Option<Patterns> {
-        let Is::List(list) = self.is else {
-            return Some(smallvec![self.pattern(pattern)?]);
+    /// Adds the pattern that it is to the rule that is being read.
+    #[inline]
+    fn pattern(self, pattern: Pattern, rules: &mut Draft) -> Option<()> {
+        let glob = match self.is {
+            Is::Text { text, plain } => pattern.of_text(text, plain).ok()?,
+            Is::Number(number) if pattern.is_number() => pattern.of_number(number).ok()?,
+            _ => return None,
         };
-        let patterns = items(list).map(|value| value.pattern(pattern));
-        some(patterns.collect::<Option<_>>()?).ok()
+        rules.may_be(pattern.0, &glob, self.at + 1);
+        Some(())
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::super::parse::whole;
+    use super::super::rule::Action;
+    use super::super::rules::Rules;
     use super::*;
 
     const LINES: &[&str] = &[
@@ -174,6 +176,11 @@ mod tests {
         "\t", "# x", "#", "\n", "\r\n", "\r", "\0", "\u{7f}", "\u{feff}", "\u{a0}", "[[rule]]",
         "[[ rule ]]", "\n[[rule]]\n", "a.b", "\"uid\"", "-", ".",
     ];
+
+    /// What a file says.
+    fn all(text: &str, file: File) -> (Option<(usize, Action)>, Rules) {
+        (file.default, file.rules.of(text.into()))
+    }
 
     #[test]
     fn a_plain_file_means_the_same_to_the_general_reader() {
@@ -206,7 +213,11 @@ mod tests {
                 text.insert_str(place, PIECES[below(PIECES.len())]);
             }
             if let Some(file) = plain(&text) {
-                assert_eq!(Ok(file), whole(&text), "{text:?}");
+                assert_eq!(
+                    Ok(all(&text, file)),
+                    whole(&text).map(|file| all(&text, file)),
+                    "{text:?}"
+                );
                 read += 1;
             } else {
                 left += 1;
@@ -221,7 +232,8 @@ mod tests {
                     action = \"allow\"\nuid = [33, 34]\npermissions = 0x3f010000\n\
                     scope_any = true\n\n[[rule]]\naction = 'deny'\n";
         let file = plain(text).unwrap();
-        assert_eq!(file.rules.len(), 2);
-        assert_eq!(file, whole(text).unwrap());
+        let (default, rules) = all(text, file);
+        assert_eq!(rules.len(), 2);
+        assert_eq!((default, rules), all(text, whole(text).unwrap()));
     }
 }

@@ -1,12 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! One rule: whom it is about, and what it says.
 
-use smallvec::SmallVec;
-use smol_str::SmolStr;
-
 use super::doubt::Tolerance;
 use super::facts::{Facts, Field, Found};
-use super::glob::Glob;
+use super::rules::{Condition, Rule};
 
 /// What a rule, or the default, says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Deserialize)]
@@ -34,19 +31,6 @@ pub struct Grant {
     pub tolerate: Tolerance,
 }
 
-/// Mostly there is one.
-pub(super) type Patterns = SmallVec<[Glob; 1]>;
-
-/// A field and what it has to be, one of these.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Condition {
-    pub(super) field: Field,
-    pub(super) patterns: Patterns,
-}
-
-/// Mostly there are few.
-pub(super) type Conditions = SmallVec<[Condition; 4]>;
-
 /// Whether a condition is met.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Met<'a> {
@@ -58,32 +42,21 @@ pub(super) enum Met<'a> {
     NotAsked,
 }
 
-impl Condition {
-    pub(super) fn met<'a>(&self, facts: &'a Facts) -> Met<'a> {
-        let Some(Found { values, unknown }) = facts.get(self.field) else {
+impl Condition<'_> {
+    pub(super) fn met<'a>(self, facts: &'a Facts) -> Met<'a> {
+        let Some(Found { values, unknown }) = facts.get(self.field()) else {
             return Met::NotAsked;
         };
-        let matches = |value: &Vec<u8>| self.patterns.iter().any(|glob| glob.matches(value));
+        let matches = |value: &Vec<u8>| self.patterns().any(|glob| glob.matches(value));
         match unknown {
             _ if values.iter().any(matches) => Met::Yes,
             None => facts
                 .doubts()
-                .hides(self.field)
+                .hides(self.field())
                 .map_or(Met::No, Met::Unknown),
             Some(why) => Met::Unknown(why),
         }
     }
-}
-
-/// A rule of a policy.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Rule {
-    pub(super) name: Option<SmolStr>,
-    pub(super) action: Action,
-    /// All of them have to be met, in the order of their fields. Without any, it
-    /// is about everybody.
-    pub(super) conditions: Conditions,
-    pub(super) grant: Grant,
 }
 
 /// Whether a rule is about a request.
@@ -97,29 +70,19 @@ pub(super) enum About {
     Needs(Field),
 }
 
-impl Rule {
-    /// A rule before it is read.
-    pub(super) fn new() -> Self {
-        Self {
-            name: None,
-            action: Action::Deny,
-            conditions: Conditions::new(),
-            grant: Grant::default(),
-        }
-    }
-
+impl Rule<'_> {
     /// Whether this rule is about a request: if all its conditions are met. Where
     /// one can't be told and no other fails, a rule that denies is about the
     /// request and one that allows is not.
-    pub(super) fn about(&self, facts: &Facts) -> About {
+    pub(super) fn about(self, facts: &Facts) -> About {
         let mut about = About::Yes;
-        for condition in &self.conditions {
+        for condition in self.conditions() {
             match condition.met(facts) {
                 Met::No => return About::No,
-                Met::Unknown(_) if self.action == Action::Allow => return About::No,
-                Met::Unknown(_) if about == About::Yes => about = About::Perhaps(condition.field),
+                Met::Unknown(_) if self.action() == Action::Allow => return About::No,
+                Met::Unknown(_) if about == About::Yes => about = About::Perhaps(condition.field()),
                 Met::Yes | Met::Unknown(_) => {}
-                Met::NotAsked => return About::Needs(condition.field),
+                Met::NotAsked => return About::Needs(condition.field()),
             }
         }
         about

@@ -62,7 +62,10 @@ fn what_is_shipped() {
     assert_eq!(
         policy(""),
         Policy {
-            files: vec!["policy.toml".into()],
+            files: vec![File {
+                path: "policy.toml".into(),
+                rules: Rules::default(),
+            }],
             ..shipped.clone()
         }
     );

@@ -108,9 +108,9 @@ struct Filter {
     since: Option<i64>,
     until: Option<i64>,
     uid: Option<u32>,
-    key_id: Option<Glob>,
+    key_id: Option<Glob<'static>>,
     decision: Option<Decision>,
-    exe: Option<Glob>,
+    exe: Option<Glob<'static>>,
     serial: Option<i32>,
 }
 
@@ -119,7 +119,7 @@ impl Filter {
         let is = |field, wanted: Option<String>| {
             wanted.is_none_or(|wanted| entry.text(field) == Some(&wanted))
         };
-        let matches = |fields: &[Field], glob: &Option<Glob>| {
+        let matches = |fields: &[Field], glob: &Option<Glob<'static>>| {
             let mut values = fields.iter().filter_map(|field| entry.get(*field));
             glob.as_ref()
                 .is_none_or(|glob| values.any(|value| glob.matches(value)))
@@ -214,11 +214,11 @@ impl Log {
                 ))
             }),
         };
-        let glob =
-            |option: &str, text: &Option<String>, new: fn(&str) -> Result<Glob, &'static str>| {
-                let glob = text.as_deref().map(new).transpose();
-                glob.map_err(|what| Error::Usage(format!("{option}: {what}")))
-            };
+        type New = fn(String) -> Result<Glob<'static>, &'static str>;
+        let glob = |option: &str, text: &Option<String>, new: New| {
+            let glob = text.clone().map(new).transpose();
+            glob.map_err(|what| Error::Usage(format!("{option}: {what}")))
+        };
         let uid = match &self.user {
             None => self.uid,
             Some(user) => Some(uid_of(user)?),

@@ -157,7 +157,7 @@ fn files_however_they_are_written() {
         (a.replace('\n', "\r\n") + &b, &[1, 5]),
     ] {
         let policy = policy(&text);
-        let found: Vec<_> = policy.places.iter().map(|place| place.line).collect();
+        let found: Vec<_> = policy.rules().map(|(_, rule)| rule.line()).collect();
         assert_eq!(found, lines, "{text}");
     }
     // What only the whole shows to be wrong, or where.
@@ -239,9 +239,8 @@ fn files_in_the_order_of_their_names() {
     );
     assert_eq!(policy.default_action(), Action::Deny);
     let places: Vec<_> = policy
-        .places
-        .iter()
-        .map(|place| (place.file, place.line))
+        .rules()
+        .map(|(place, rule)| (place.file, rule.line()))
         .collect();
     assert_eq!(places, [(0, 2), (0, 5), (1, 1), (2, 1), (3, 1)]);
 
