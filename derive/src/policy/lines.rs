@@ -20,10 +20,8 @@ pub(super) struct Lines<'a> {
 impl<'a> Lines<'a> {
     /// Those of a text; nothing if there is something in it that stands in no plain file.
     pub(super) fn of(text: &'a str) -> Option<Self> {
-        // All bytes, without a branch: so the compiler looks at many at once.
-        let is_odd = |byte: u8| {
-            (byte < b' ') & (byte != b'\n') & (byte != b'\t') | (byte == 0x7f) | (byte == b'\\')
-        };
+        // All bytes, without leaving early: so the compiler looks at many at once.
+        let is_odd = |byte| matches!(byte, 0..=8 | 11..=31 | 127 | b'\\');
         let odd = text.bytes().fold(false, |odd, byte| odd | is_odd(byte));
         let rest = text.as_bytes();
         let place = Cursor { text, rest };
@@ -258,16 +256,17 @@ impl Is<'_> {
 #[derive(Clone, Copy)]
 pub(super) struct Items<'a>(Cursor<'a>);
 
-impl<'a> Iterator for Items<'a> {
-    type Item = Value<'a>;
-
-    fn next(&mut self) -> Option<Value<'a>> {
-        while let Some(b' ' | b'\t' | b',') = self.0.byte() {
-            self.0.skip_byte();
-        }
-        if self.0.byte()? == b']' {
-            return None;
-        }
-        self.0.single()
+impl<'a> Items<'a> {
+    pub(super) fn each(self) -> impl Iterator<Item = Value<'a>> {
+        let Self(mut place) = self;
+        std::iter::from_fn(move || {
+            while let Some(b' ' | b'\t' | b',') = place.byte() {
+                place.skip_byte();
+            }
+            if place.byte()? == b']' {
+                return None;
+            }
+            place.single()
+        })
     }
 }

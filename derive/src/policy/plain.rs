@@ -89,7 +89,7 @@ fn put(
         (Key::Action, _) => says.action = Some(value.word()?),
         (Key::Field(field), Is::List(items)) => {
             let mut is_empty = true;
-            for value in items {
+            for value in items.each() {
                 value.pattern(Pattern(field), rules)?;
                 is_empty = false;
             }
@@ -109,7 +109,7 @@ fn put(
         }
         (Key::ScopeAny, Is::Flag(flag)) => grant.scope_any = flag,
         (Key::Tolerate, Is::List(items)) => {
-            for word in items {
+            for word in items.each() {
                 grant.tolerate.add(word.word()?);
             }
         }

@@ -43,7 +43,7 @@ pub(super) enum Met<'a> {
 }
 
 impl Condition<'_> {
-    pub(super) fn met<'a>(self, facts: &'a Facts) -> Met<'a> {
+    pub(super) fn met(self, facts: &Facts) -> Met<'_> {
         let Some(Found { values, unknown }) = facts.get(self.field()) else {
             return Met::NotAsked;
         };

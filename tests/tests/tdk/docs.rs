@@ -44,7 +44,7 @@ fn exists(name: &str) -> bool {
 fn tests_that_threats_names_exist() {
     let text = fs::read_to_string(project().join("docs/threats.md")).unwrap();
     let is_test = |word: &&str| {
-        let binaries = ["live::", "guest::", "tpm::", "tdk::"];
+        let binaries = ["live::", "guest::", "kernel::", "tpm::", "tdk::"];
         binaries.iter().any(|binary| word.starts_with(binary)) && !word.contains("::a::b")
     };
     let names: Vec<_> = text.split('`').filter(is_test).collect();

@@ -214,8 +214,7 @@ impl Log {
                 ))
             }),
         };
-        type New = fn(String) -> Result<Glob<'static>, &'static str>;
-        let glob = |option: &str, text: &Option<String>, new: New| {
+        let glob = |option: &str, text: &Option<String>, new: NewGlob| {
             let glob = text.clone().map(new).transpose();
             glob.map_err(|what| Error::Usage(format!("{option}: {what}")))
         };
@@ -234,6 +233,8 @@ impl Log {
         })
     }
 }
+
+type NewGlob = fn(String) -> Result<Glob<'static>, &'static str>;
 
 /// The uid of a user, wherever this system has its users.
 fn uid_of(user: &str) -> Result<u32, Error> {
