@@ -85,6 +85,7 @@ sparse sparse
 spatch coccinelle
 ocaml ocaml-nox
 perl perl
+git git
 END
 [ -z "$containers" ] || look_for <<END
 dockerd docker.io
@@ -92,6 +93,9 @@ docker docker.io
 ip iproute2
 mmdebstrap mmdebstrap
 END
+# What the kernel's check of licences is written with.
+[ -z "$check" ] || /usr/bin/python3 -c 'import git, ply' 2>/dev/null ||
+    missing="$missing python3 python3-git python3-ply"
 # The kernel's tools are linked with it.
 [ -z "$kernel" ] || [ -e /usr/include/gelf.h ] || missing="$missing libelf-dev"
 # What requests are compared with.

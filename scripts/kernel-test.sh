@@ -10,17 +10,30 @@
 set -eu
 cd "$(dirname "$0")/.."
 
+# took WHAT: keeps how long it is since the last time.
+times=
+last=$(date +%s)
+took() {
+    now=$(date +%s)
+    times="$times$(printf '%-28s %5d s' "$1" $((now - last)))
+"
+    last=$now
+}
+
 # No test is run on a kernel that it is not for.
 run() {
     TDK_TEST_KERNEL=$(kernel-patch/scripts/build.sh "$@")
     export TDK_TEST_KERNEL
     echo "== kernel $*: $TDK_TEST_KERNEL"
+    took "kernel $*, built"
+    what=$*
     case ${2:-} in
     debug) set -- debug:: --nocapture ;;
     # A machine each, of one processor: as many as there are take longer.
     *) set -- --skip debug:: --test-threads=2 ;;
     esac
     cargo test --locked --package tdk-tests --features kernel --test kernel -- "$@"
+    took "kernel $what, tested"
 }
 
 # The series for the tree that is $KERNEL_SRC.
@@ -45,8 +58,7 @@ series() {
 case "$#:${1:-}:${KERNEL_SRC:+own}" in
 0::)
     run 6.1
-    # Without ccache, the tree that is there spares most of the next build.
-    KEEP_TREE=1 run 6.12
+    run 6.12
     run 6.12 hmac
     run 6.12 debug
     ;;
@@ -62,3 +74,4 @@ case "$#:${1:-}:${KERNEL_SRC:+own}" in
     exit 2
     ;;
 esac
+printf '\n%s' "$times"

@@ -9,11 +9,9 @@
 # Sources are those of Debian's package linux-source-VERSION, or the tree
 # $KERNEL_SRC, which is copied; if it has the series already, that is built. What
 # is built is kept in $XDG_CACHE_HOME/tpm-derived-keys/kernel, by the content of
-# all that it is built from. With $KEEP_TREE set, the built tree is left for the
-# next build of this version, which then takes a minute without ccache, too.
+# all that it is built from.
 set -eu
 here=$(cd "$(dirname "$0")/.." && pwd)
-cache=${XDG_CACHE_HOME:-$HOME/.cache}/tpm-derived-keys/kernel
 umask 022
 
 case "$#:${2:-}" in
@@ -44,14 +42,7 @@ if ! [ -d "$here/$version" ]; then
     exit 1
 fi
 
-mkdir -p "$cache/src" "$cache/built"
-# One at a time: it is enough for any machine. The lock goes with this process.
-exec 9>"$cache/.lock"
-flock 9
-
-work=$(mktemp -d "$cache/.work.XXXXXX")
-trap 'rm -rf "$work"' EXIT
-trap 'exit 1' INT TERM HUP
+. "$here/scripts/tree.sh"
 
 # The archive with Debian's sources, fetched once.
 fetch() {
@@ -80,7 +71,8 @@ fetch() {
 # And configuration, compiler, and how it is done.
 # shellcheck disable=SC2086
 {
-    cat "$work/source-ingredients" $fragments $sources "$here/scripts/build.sh"
+    cat "$work/source-ingredients" $fragments $sources \
+        "$here/scripts/build.sh" "$here/scripts/tree.sh"
     gcc --version
 } >"$work/ingredients"
 hash() {
@@ -100,49 +92,28 @@ if [ -e "$built/vmlinuz" ]; then
     exit
 fi
 
-unpack() {
-    rm -rf "$tree"
-    mkdir -p "$tree"
-    if [ -z "${KERNEL_SRC:-}" ]; then
-        say "unpacking its sources"
-        tar -C "$tree" --strip-components=1 -xf "$cache/src/$version.tar.xz"
-    else
-        say "copying $KERNEL_SRC"
-        tar -C "$KERNEL_SRC" --exclude=./.git -cf - . | tar -C "$tree" -xf -
-        # What was built there is of another configuration.
-        make -s -C "$tree" mrproper
-    fi
-    if [ -d "$tree/security/keys/derived-keys" ]; then
-        say "the series is there already"
-    else
-        "$here/scripts/apply.sh" "$version" "$tree"
-    fi
-    cp "$work/source-ingredients" "$tree/.tdk-ingredients"
-}
-# In the same place each time, or ccache would find nothing.
-tree=$cache/tree-$version
-cmp -s "$work/source-ingredients" "$tree/.tdk-ingredients" || unpack
-
-compiler=gcc
-if command -v ccache >/dev/null; then
-    compiler="ccache gcc"
-    export CCACHE_DIR="$cache/ccache"
-    export CCACHE_BASEDIR="$tree"
+if [ -z "${KERNEL_SRC:-}" ]; then
+    say "unpacking its sources"
+    unpack_sources
+else
+    say "copying $KERNEL_SRC"
+    mkdir "$tree"
+    # What was built there is of another configuration, and may be large.
+    tar -C "$KERNEL_SRC" --exclude=./.git --exclude='*.o' --exclude='*.ko' --exclude='*.a' \
+        --exclude=vmlinux -cf - . | tar -C "$tree" -xf -
+    make -s -C "$tree" mrproper
 fi
-kmake() {
-    make -s -C "$tree" CC="$compiler" KBUILD_BUILD_TIMESTAMP=@0 KBUILD_BUILD_USER=tdk \
-        KBUILD_BUILD_HOST=tdk "$@"
-}
+if [ -d "$tree/security/keys/derived-keys" ]; then
+    say "the series is there already"
+else
+    "$here/scripts/apply.sh" "$version" "$tree"
+fi
 
 say "building it, which takes some minutes"
 log=$cache/build-$version.log
 derived=$tree/security/keys/derived-keys
-{
-    kmake tinyconfig &&
-        # shellcheck disable=SC2086
-        (cd "$tree" && scripts/kconfig/merge_config.sh -m .config $fragments) &&
-        kmake olddefconfig
-} >"$log" 2>&1 || {
+# shellcheck disable=SC2086
+configure $fragments >"$log" 2>&1 || {
     tail -n 20 "$log" >&2
     exit 1
 }
@@ -152,10 +123,7 @@ derived=$tree/security/keys/derived-keys
 # shellcheck disable=SC2086
 sed -n 's/^\(CONFIG_[A-Z0-9_]*\)=.*/\1/p' $fragments | sort -u | while read -r option; do
     wanted=$(cat $fragments | grep "^$option=" | tail -n 1)
-    case $wanted in
-    *=n) ! grep -q "^$option=" "$tree/.config" ;;
-    *) grep -qxF "$wanted" "$tree/.config" ;;
-    esac || {
+    grep -qxF "$wanted" "$tree/.config" || {
         say "the configuration does not have $wanted"
         exit 1
     }
@@ -181,10 +149,10 @@ if [ $variant = debug ]; then
 fi
 cp "$tree/arch/x86/boot/bzImage" "$work/built/vmlinuz"
 cp "$tree/.config" "$work/built/config"
-rm -rf "$built"
-mv "$work/built" "$built"
-# Gigabytes, and made again in a minute. What was planted is never left.
-[ -n "${KEEP_TREE:-}" ] && [ $variant != debug ] || rm -rf "$tree"
+# Whole or not at all, and from another file system, perhaps.
+rm -rf "$built" "$built.part"
+cp -R "$work/built" "$built.part"
+mv "$built.part" "$built"
 # Of kernels that nobody uses any more, the eight latest.
 # shellcheck disable=SC2012
 ls -1td "$cache/built"/*/ | tail -n +9 | xargs -r rm -rf

@@ -1,7 +1,8 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0-only
 # check.sh VERSION: what the kernel's own judges say of the series, each of which
-# may have nothing to say: checkpatch.pl --strict of each patch; sparse and W=1 of
+# may have nothing to say: checkpatch.pl --strict of each patch; spdxcheck.py of the
+# files that are new; sparse and W=1 of
 # the files that are new, and of those that are changed nothing that they did not
 # say before; coccicheck of what is new. And that a kernel can be built after each
 # patch.
@@ -10,7 +11,6 @@
 # has fetched.
 set -eu
 here=$(cd "$(dirname "$0")/.." && pwd)
-cache=${XDG_CACHE_HOME:-$HOME/.cache}/tpm-derived-keys/kernel
 
 if [ $# -ne 1 ]; then
     echo "usage: check.sh VERSION" >&2
@@ -18,8 +18,8 @@ if [ $# -ne 1 ]; then
 fi
 version=$1
 series=$here/$version
-sources=$cache/src/$version.tar.xz
-if ! [ -d "$series" ] || ! [ -e "$sources" ]; then
+. "$here/scripts/tree.sh"
+if ! [ -d "$series" ] || ! [ -e "$cache/src/$version.tar.xz" ]; then
     echo "check: no series for $version, or no sources yet: kernel-patch/scripts/build.sh $version" >&2
     exit 1
 fi
@@ -33,35 +33,11 @@ wrong() {
     failed=yes
 }
 
-exec 9>"$cache/.lock"
-flock 9
-work=$(mktemp -d "$cache/.check.XXXXXX")
-# In the same place each time, or ccache would find nothing.
-tree=$cache/tree-$version
-trap 'rm -rf "$work" "$tree"' EXIT
-trap 'exit 1' INT TERM HUP
-rm -rf "$tree"
-mkdir -p "$tree"
 say "unpacking"
-tar -C "$tree" --strip-components=1 -xf "$sources"
+unpack_sources
 
-compiler=gcc
-if command -v ccache >/dev/null; then
-    compiler="ccache gcc"
-    export CCACHE_DIR="$cache/ccache"
-    export CCACHE_BASEDIR="$tree"
-fi
-kmake() {
-    make -s -C "$tree" CC="$compiler" KBUILD_BUILD_TIMESTAMP=@0 KBUILD_BUILD_USER=tdk \
-        KBUILD_BUILD_HOST=tdk "$@"
-}
-configure() {
-    {
-        kmake tinyconfig
-        (cd "$tree" && scripts/kconfig/merge_config.sh -m .config "$here/config/guest.config" \
-            "$here/config/derived.config")
-        kmake olddefconfig
-    } >"$work/config.log" 2>&1 || {
+configure_small() {
+    configure "$here/config/guest.config" "$here/config/derived.config" >"$work/config.log" 2>&1 || {
         cat "$work/config.log"
         exit 1
     }
@@ -100,7 +76,7 @@ for patch in $patches; do
         wrong "$(basename "$patch"): checkpatch.pl has findings"
 done
 
-configure
+configure_small
 say "building without the series"
 kmake -j"$(nproc)" bzImage >"$work/out" 2>&1 || { tail -n 20 "$work/out"; exit 1; }
 # shellcheck disable=SC2086
@@ -109,7 +85,7 @@ judge "$work/before" $objects
 for patch in $patches; do
     say "building with $(basename "$patch")"
     patch --directory="$tree" --strip=1 --forward --silent --no-backup-if-mismatch <"$patch"
-    configure
+    configure_small
     kmake -j"$(nproc)" bzImage >"$work/out" 2>&1 || {
         tail -n 20 "$work/out"
         wrong "$(basename "$patch") does not build"
@@ -129,6 +105,20 @@ cat "$work/added" >>"$work/new"
 if [ -s "$work/new" ]; then
     cat "$work/new"
     wrong "sparse or W=1 have something to say"
+fi
+
+# It takes the names of licences from a repository, where it is.
+say "spdxcheck.py"
+new=$(sed -n '/^--- \/dev\/null$/{n; s#^+++ b/##p}' $patches)
+git -C "$tree" init --quiet
+git -C "$tree" add --force LICENSES
+git -C "$tree" -c user.name=check -c user.email=check@localhost commit --quiet --message=licences
+# shellcheck disable=SC2086
+(cd "$tree" && /usr/bin/python3 scripts/spdxcheck.py $new) >"$work/out" 2>&1 || :
+rm -rf "$tree/.git"
+if [ -s "$work/out" ]; then
+    cat "$work/out"
+    wrong "spdxcheck.py has something to say"
 fi
 
 say "coccicheck"
