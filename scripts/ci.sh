@@ -38,6 +38,7 @@ stage "dependencies" scripts/deny.sh bans licenses sources
 stage "build" scripts/build.sh
 stage "test" scripts/test.sh
 stage "containers" scripts/test-containers.sh
+stage "kernel" make kernel-test
 stage "benchmark" scripts/bench.sh --test
 stage "fuzz" scripts/fuzz.sh --runs 20000
 stage "demo" make demo

@@ -72,8 +72,9 @@ fetch() {
 # shellcheck disable=SC2086
 {
     cat "$work/source-ingredients" $fragments $sources \
-        "$here/scripts/build.sh" "$here/scripts/tree.sh"
+        "$here/scripts/build.sh" "$here/scripts/tree.sh" "$here/scripts/apply.sh"
     gcc --version
+    ld --version
 } >"$work/ingredients"
 hash() {
     sha256sum <"$work/$1" | cut -c1-16

@@ -134,7 +134,13 @@ fn no_report_but_of_what_is_planted() {
     for failed in ["allocations: error ENOMEM ", "tpm: error EAGAIN "] {
         assert!(numbers(&output, failed)[0] > 0, "{failed}{shown}");
     }
-    for line in ["lockdep 1", "leaks 0", "handles 0", "keys left 0"] {
+    for line in [
+        "leaks at boot 0",
+        "lockdep 1",
+        "leaks 0",
+        "handles 0",
+        "keys left 0",
+    ] {
         assert!(output.lines().any(|other| other == line), "{line}: {shown}");
     }
 

@@ -13,10 +13,9 @@ scan() {
     done
 }
 scan
-if grep -q derived $debug/kmemleak; then
-    echo "leaks at boot"
-    cat $debug/kmemleak
-fi
+leaks=$(grep -c derived $debug/kmemleak)
+[ "$leaks" = 0 ] || cat $debug/kmemleak
+echo "leaks at boot $leaks"
 echo clear >$debug/kmemleak
 
 # Allocations fail where one asks for it, those that could wait as well.
