@@ -23,15 +23,17 @@ case "$#:${2:-}" in
 esac
 version=$1
 variant=${2:-plain}
-fragments="$here/config/guest.config $here/config/derived.config"
+fragments="guest derived callout disks power"
 sources=
 case $variant in
-hmac) fragments="$fragments $here/config/hmac.config" ;;
+hmac) fragments="$fragments hmac" ;;
 debug)
-    fragments="$fragments $here/config/debug.config"
+    # It asks for keys and for nothing else.
+    fragments="guest derived debug"
     sources="$here/debug/planted.c $here/debug/stress.c"
     ;;
 esac
+fragments=$(printf "$here/config/%s.config " $fragments)
 
 say() {
     echo "kernel $version $variant: $*" >&2

@@ -45,6 +45,9 @@ if command -v ccache >/dev/null; then
     export CCACHE_DIR="$cache/ccache"
     # Wherever the tree is, it is the same to ccache.
     export CCACHE_BASEDIR="$tree"
+    # It need not be told what the preprocessor makes of a file, which takes a fifth
+    # of the time: the compiler names all that it has read.
+    export CCACHE_DEPEND=1
 fi
 kmake() {
     make -s -C "$tree" CC="$compiler" KBUILD_BUILD_TIMESTAMP=@0 KBUILD_BUILD_USER=tdk \
