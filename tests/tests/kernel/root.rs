@@ -15,15 +15,24 @@ const PCR: u8 = 13;
 const ATTACK: &str = include_str!("root.sh");
 const KERNEL: &str = "derived.root=kernel";
 
-/// The driver lets go of the TPM, and finds it again.
-const UNBIND: &str = "
+/// Where a TPM may lose its PCRs: suspended as far as its driver is concerned,
+/// suspended to memory, and without a driver.
+const SLEEP: &str = "
+sleep_for devices devices
+pcr_value devices
+attack_again devices
+sleep_for memory none
+pcr_value memory
+attack_again memory
 device=$(basename \"$(readlink -f /sys/class/tpm/tpm0/device)\")
 driver=$(readlink -f /sys/class/tpm/tpm0/device/driver)
 echo \"$device\" >\"$driver/unbind\"
 [ ! -e /dev/tpm0 ] && echo unbound
+sleep_for unbound none
 echo \"$device\" >\"$driver/bind\"
 pcr_value bound
 attack_again bound
+sleep_for again devices
 ";
 
 /// Asks for keys of two users, with all that enters them.
@@ -111,10 +120,14 @@ fn keys_only_the_kernel_can_make() {
         attack /dev/tpm0
         attack /dev/tpmrm0
         export TPM2TOOLS_TCTI=device:/dev/tpm0";
+    let hibernate = "
+        echo freezer >/sys/power/pm_test
+        if echo disk >/sys/power/state; then echo hibernated; fi";
+
     // Where the kernel has the root to itself.
     let first = run(
         equipped(KERNEL).state(golden::state()),
-        &format!("{attacks}\n{UNBIND}"),
+        &format!("{attacks}\n{SLEEP}\n{hibernate}"),
     );
     let said = output(&first);
     println!("{said}");
@@ -122,7 +135,10 @@ fn keys_only_the_kernel_can_make() {
 
     // Where it is everybody's: the same attacker makes the kernel's secret.
     let state = StateSource::Resume(first.state.unwrap());
-    let open = run(equipped("").state(state), attacks);
+    let open = run(
+        equipped("").state(state),
+        &format!("{attacks}\n{hibernate}"),
+    );
     let opened = output(&open);
     println!("{opened}");
     assert_keys(&open, &shared);
@@ -142,23 +158,42 @@ fn keys_only_the_kernel_can_make() {
             );
         }
     }
+    assert!(opened.contains("\nhibernated\n"), "{opened}");
 
     // Which is not so in the first machine.
     assert_eq!(made(&said, &secret), [""; 0], "{said}");
     let attempts = lines(&said, "failed").len() + lines(&said, "made").len();
-    assert_eq!(attempts, 2 * 9 + 1, "{said}");
-    assert!(said.contains("\nunbound\n"), "{said}");
+    assert_eq!(attempts, 2 * 9 + 3, "{said}");
+    let events = [
+        "slept devices",
+        "slept memory",
+        "unbound",
+        // Nobody would extend the PCR again.
+        "not slept unbound",
+        "slept again",
+    ];
+    for event in events {
+        assert!(said.contains(&format!("\n{event}\n")), "{event}: {said}");
+    }
     // The PCR is never zero, and was extended each time.
     let value = |when: &str| {
         let mut values = lines(&said, "pcr").into_iter();
         let value = values.find_map(|line| line.strip_prefix(when));
         value.unwrap_or_else(|| panic!("{when}: {said}")).to_owned()
     };
-    let mut values = ["boot", "bound"].map(value).to_vec();
+    let mut values = ["boot", "devices", "memory", "bound"].map(value).to_vec();
     values.push(format!(" {}", "0".repeat(64)));
     values.sort_unstable();
     values.dedup();
-    assert_eq!(values.len(), 3, "{said}");
+    assert_eq!(values.len(), 5, "{said}");
+    assert!(!said.contains("hibernated"), "{said}");
+    assert!(
+        first
+            .kernel_log
+            .contains("derived: no hibernation with derived.root=kernel"),
+        "{}",
+        first.kernel_log
+    );
 
     // After a reboot all of it is as before.
     let state = StateSource::Resume(open.state.unwrap());

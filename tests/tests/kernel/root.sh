@@ -101,3 +101,17 @@ attack_again() {
 pcr_value() {
     tpm2 pcrread "sha256:$pcr" -o value >/dev/null && echo "pcr $1 $(hexdump -v -e '/1 "%02x"' value)"
 }
+
+# sleep_for NAME TEST: suspends, as far as that test of the kernel's goes. From
+# memory the clock wakes it, by when it has to be asleep, on a busy host as well.
+sleep_for() {
+    echo "$2" >/sys/power/pm_test
+    echo 0 >/sys/module/suspend/parameters/pm_test_delay
+    echo 0 >/sys/class/rtc/rtc0/wakealarm
+    echo +20 >/sys/class/rtc/rtc0/wakealarm
+    if echo mem >/sys/power/state; then
+        echo "slept $1"
+    else
+        echo "not slept $1"
+    fi
+}
