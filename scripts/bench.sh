@@ -21,6 +21,13 @@ build() {
     scripts/build.sh --quiet
     cargo build --quiet --locked --package tdk-bench
     cargo bench --quiet --locked --package tdk-benches --bench stages --no-run
+    kernel
+}
+
+# A kernel that has the key type, for the virtual machine.
+kernel() {
+    TDK_TEST_KERNEL=$(kernel-patch/scripts/build.sh 6.12)
+    export TDK_TEST_KERNEL
 }
 
 page() {
@@ -47,6 +54,7 @@ python_cryptography() {
 case $what in
 full)
     scripts/deps.sh bench
+    scripts/deps.sh kernel
     build
     raw=benches/runs/$(date -u +%Y-%m-%d).json
     runner run --size full --output "$raw"
@@ -54,6 +62,7 @@ full)
     ;;
 quick)
     scripts/deps.sh bench
+    scripts/deps.sh kernel
     build
     runner run --size quick --output target/bench/quick.json
     ;;
@@ -71,9 +80,11 @@ rsa)
     scripts/deps.sh bench-rsa
     python_cryptography
     cargo bench --locked --package tdk-benches --features gmp -- --test
+    scripts/deps.sh kernel
+    kernel
     # The stages have had their turn.
     runner run --size test --output target/bench/test.json \
-        --only commands,process,upcall,keys,scale,chips,growth
+        --only commands,process,upcall,keys,scale,chips,growth,guest
     # As for the page, which stays as it is.
     cp docs/benchmarks.md target/bench/page.md
     runner page target/bench/test.json --page target/bench/page.md

@@ -73,6 +73,8 @@ dmsetup dmsetup
 END
 [ -z "$kernel" ] || look_for <<END
 dmsetup dmsetup
+fsverity fsverity
+mke2fs e2fsprogs
 make make
 flex flex
 bison bison

@@ -7,6 +7,7 @@
 mod chips;
 mod commands;
 mod growth;
+mod guest;
 mod keys;
 mod machine;
 mod page;
@@ -57,6 +58,14 @@ enum Command {
         #[arg(long)]
         output: PathBuf,
     },
+    /// What is measured in a virtual machine, by this program in it
+    #[command(hide = true)]
+    InGuest {
+        /// How often by the system call
+        calls: usize,
+        /// How often by a process
+        processes: usize,
+    },
     /// Print the table of a run
     Table {
         /// The raw data
@@ -76,6 +85,7 @@ enum Command {
 fn main() -> ExitCode {
     let done = match Arguments::parse().command {
         Command::Run { size, only, output } => measure(size, &only, &output),
+        Command::InGuest { calls, processes } => guest::inside::measure(calls, processes),
         Command::Table { run } => Run::read(&run).map(|run| print!("{}", page::table(&run))),
         Command::Page { run, page } => publish(&run, &page),
     };
@@ -91,7 +101,7 @@ fn main() -> ExitCode {
 type Section = fn(&mut Run) -> Result<()>;
 
 /// In the order in which they are measured.
-const SECTIONS: [(&str, Section); 8] = [
+const SECTIONS: [(&str, Section); 9] = [
     ("stages", stages::measure),
     ("commands", commands::measure),
     ("process", process::measure),
@@ -100,6 +110,7 @@ const SECTIONS: [(&str, Section); 8] = [
     ("scale", scale::measure),
     ("chips", chips::measure),
     ("growth", growth::measure),
+    ("guest", guest::measure),
 ];
 
 fn measure(size: Size, only: &[String], output: &Path) -> Result<()> {

@@ -7,7 +7,9 @@ use std::path::Path;
 use crate::run::{Level, Run};
 use crate::size::Size;
 use crate::targets::{self, Bound};
-use crate::{Result, chips, commands, growth, keys, plots, process, scale, stages, timing, upcall};
+use crate::{
+    Result, chips, commands, growth, guest, keys, plots, process, scale, stages, timing, upcall,
+};
 
 /// Everything, under headings.
 pub(crate) fn table(run: &Run) -> String {
@@ -22,6 +24,7 @@ pub(crate) fn table(run: &Run) -> String {
         levels(run),
         on_chips(run),
         growing(run),
+        in_guest(run),
         missing(run),
     ];
     let parts = parts.iter().filter(|part| !part.is_empty());
@@ -315,6 +318,34 @@ fn growing(run: &Run) -> String {
     let head = "A request by `keyctl request2`, encrypted.\n\n\
                 | | | median, ms | of the first |\n|---|---:|---:|---:|\n";
     heading("Growth", head) + &text
+}
+
+fn in_guest(run: &Run) -> String {
+    let calls = compared(run, guest::SECTION, upcall::PLAIN, "request_key(2) alone");
+    if calls.is_empty() {
+        return String::new();
+    }
+    let mut text = String::new();
+    for row in run.section(guest::EXECUTABLES) {
+        let first = run.median_at(guest::EXECUTABLES, &row.name, guest::SMALLEST);
+        let _ = writeln!(
+            text,
+            "| {} | {} | {} | {} |",
+            row.name,
+            row.at.unwrap_or_default(),
+            milliseconds(row.median()),
+            first.map_or_else(String::new, |first| figure(row.median() / first)),
+        );
+    }
+    let head = "Linux 6.12 with the series of [kernel.md](kernel.md), on an emulated processor: \
+                only what is in these two tables can be compared.\n\n";
+    let executables = "\nBy `keyctl request2`, whose executable has so many KiB, on ext4 under \
+                       fs-verity; the callout's conversation is encrypted.\n\n\
+                       | | KiB | median, ms | of the smallest |\n|---|---:|---:|---:|\n";
+    format!(
+        "{}{calls}{executables}{text}",
+        heading("The key type in the kernel, and fs-verity", head)
+    )
 }
 
 fn missing(run: &Run) -> String {

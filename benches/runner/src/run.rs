@@ -106,12 +106,7 @@ impl Run {
         at: Option<u64>,
         micros: Vec<f64>,
     ) {
-        self.rows.push(Row {
-            section: section.into(),
-            name: name.into(),
-            at,
-            micros: micros.into_iter().map(rounded).collect(),
-        });
+        self.rows.push(Row::new(section, name, at, micros));
     }
 
     /// Says what is missing; in CI nothing may be.
@@ -150,6 +145,20 @@ impl Run {
 }
 
 impl Row {
+    pub(crate) fn new(
+        section: &str,
+        name: impl Into<String>,
+        at: Option<u64>,
+        micros: Vec<f64>,
+    ) -> Self {
+        Self {
+            section: section.into(),
+            name: name.into(),
+            at,
+            micros: micros.into_iter().map(rounded).collect(),
+        }
+    }
+
     pub(crate) fn median(&self) -> f64 {
         timing::quantile(&self.micros, 0.5)
     }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use crate::Result;
 use crate::progress::Progress;
-use crate::run::Run;
+use crate::run::{Row, Run};
 
 /// Something to be measured beside others.
 pub(crate) struct Contender<'a> {
@@ -50,8 +50,18 @@ pub(crate) fn by_turns(
     run: &mut Run,
     section: &str,
     rounds: usize,
-    mut contenders: Vec<Contender<'_>>,
+    contenders: Vec<Contender<'_>>,
 ) -> Result<()> {
+    run.rows.extend(take_turns(section, rounds, contenders)?);
+    Ok(())
+}
+
+/// The same, and gives the rows.
+pub(crate) fn take_turns(
+    section: &str,
+    rounds: usize,
+    mut contenders: Vec<Contender<'_>>,
+) -> Result<Vec<Row>> {
     // Files and pages that are used for the first time.
     for contender in &mut contenders {
         (contender.work)().map_err(|error| format!("{}: {error}", contender.name))?;
@@ -72,10 +82,10 @@ pub(crate) fn by_turns(
             contender.micros.push(micros(took));
         }
     }
-    for contender in contenders {
-        run.add(section, contender.name, contender.at, contender.micros);
-    }
-    Ok(())
+    let row = |contender: Contender<'_>| {
+        Row::new(section, contender.name, contender.at, contender.micros)
+    };
+    Ok(contenders.into_iter().map(row).collect())
 }
 
 /// From the start of a process to its end, and what it printed.

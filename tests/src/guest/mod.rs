@@ -2,6 +2,8 @@
 //! Guests: requests to kernels other than this machine's, from TPM devices.
 
 use std::fmt::Write;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::Duration;
 
 use tdk_simulator::guest::{Guest, GuestBuilder, Kernel, Run, System, TpmModel};
@@ -80,6 +82,28 @@ pub fn debian() -> Option<Machine> {
             None
         }
     }
+}
+
+/// Makes a disk whose files can be held to their content by fs-verity, in a directory.
+pub fn verity_disk(directory: &Path) -> PathBuf {
+    let disk = directory.join("disk");
+    let made = Command::new("/sbin/mkfs.ext4")
+        .args(["-q", "-b", "4096", "-O", "verity"])
+        .arg(&disk)
+        .arg("32M")
+        .output()
+        .unwrap();
+    assert!(made.status.success(), "{made:?}");
+    disk
+}
+
+/// What `fsverity measure` has printed of files in `/mnt`: `sha256:HEX /mnt/FILE`.
+pub fn verity_digests(output: &str) -> Vec<Vec<u8>> {
+    let lines = output.lines();
+    let digests = lines.filter_map(|line| line.split_once(':')?.1.split_once(" /mnt/"));
+    digests
+        .map(|(digest, _)| hex::decode(digest).unwrap())
+        .collect()
 }
 
 /// A script for a guest that asks for keys.

@@ -2,10 +2,8 @@
 //! Askers known by what they can't change by themselves: their cgroup, and the
 //! content that fs-verity holds their executable to.
 
-use std::process::Command;
-
 use tdk_tests::golden;
-use tdk_tests::guest::{KEYCTL, Machine, NEW, OLD, Script};
+use tdk_tests::guest::{KEYCTL, Machine, NEW, OLD, Script, verity_digests, verity_disk};
 use tdk_tests::live::{Answer, errno};
 use tdk_tests::oracle::{self, Request};
 
@@ -63,15 +61,6 @@ fn cgroups_on_6_12() {
 #[test]
 fn executables_under_fs_verity() {
     let directory = tempfile::tempdir().unwrap();
-    let disk = directory.path().join("disk");
-    let made = Command::new("/sbin/mkfs.ext4")
-        .args(["-q", "-b", "4096", "-O", "verity"])
-        .arg(&disk)
-        .arg("32M")
-        .output()
-        .unwrap();
-    assert!(made.status.success(), "{made:?}");
-
     let request = |value: &[u8]| Request::user("a", "32 verity", 0, value);
     let nothing = request(&[]);
     let mut script = Script::default();
@@ -103,16 +92,11 @@ fn executables_under_fs_verity() {
         .state(golden::state())
         .file("/usr/bin/fsverity", "/usr/bin/fsverity", 0o755)
         .module("ext4")
-        .disk(&disk);
+        .disk(verity_disk(directory.path()));
     let (answers, run) = script.run(guest);
     let output = String::from_utf8_lossy(&run.stdout);
     assert!(!output.contains("changed"), "{output}");
-    // "sha256:HEX /mnt/one"
-    let digests: Vec<_> = output
-        .lines()
-        .filter_map(|line| line.split_once(':')?.1.split_once(" /mnt/"))
-        .map(|(digest, _)| hex::decode(digest).unwrap())
-        .collect();
+    let digests = verity_digests(&output);
     let [one, two, other] = &digests[..] else {
         panic!("{output}");
     };

@@ -5,7 +5,7 @@
 use sha2::{Digest, Sha256};
 use tdk_simulator::StateSource;
 use tdk_simulator::guest::{GuestBuilder, Run};
-use tdk_tests::guest::{KEYCTL, Script};
+use tdk_tests::guest::{KEYCTL, Script, verity_digests, verity_disk};
 use tdk_tests::live::Answer;
 use tdk_tests::oracle::{self, Request};
 use tdk_tests::random::Random;
@@ -160,6 +160,45 @@ fn the_same_keys_with_a_realm_and_for_any_user() {
         );
     let (answers, _) = ask(guest, &requests);
     assert_answers(&requests, &expected, &answers);
+}
+
+#[test]
+fn executables_under_fs_verity() {
+    let directory = tempfile::tempdir().unwrap();
+    let request = |value: &[u8]| Request::user("a", "32 verity", 0, value);
+    let nothing = request(&[]);
+    let mut script = Script::default();
+    script
+        .lines("mount /dev/vda /mnt && cp /usr/bin/keyctl /mnt/one", 0)
+        .lines(
+            "cp /mnt/one /mnt/two && fsverity enable --hash-alg=sha512 /mnt/two",
+            0,
+        )
+        .lines("fsverity enable /mnt/one && cp /mnt/one /mnt/copy", 0)
+        .lines("fsverity measure /mnt/one /mnt/two", 0);
+    for program in ["/mnt/one", "/mnt/two", "/mnt/copy"] {
+        script.ask_kernel(program, &nothing).ask(program, &nothing);
+    }
+    let guest = guest()
+        .state(golden::state())
+        .file("/usr/bin/fsverity", "/usr/bin/fsverity", 0o755)
+        .disk(verity_disk(directory.path()));
+    let (answers, run) = script.run(guest);
+    let digests = verity_digests(&String::from_utf8_lossy(&run.stdout));
+    // FS_VERITY_HASH_ALG_SHA256 and _SHA512.
+    let requests: Vec<_> = [1, 2]
+        .into_iter()
+        .zip(&digests)
+        .map(|(algorithm, digest)| request(&[&[0, algorithm], &digest[..]].concat()))
+        .collect();
+    let keys = oracle::derive(&golden::tpm().tcti(), &requests);
+    let mut expected: Vec<Answer> = keys.into_iter().map(|key| Ok(key.unwrap())).collect();
+    assert_eq!(expected.len(), 2);
+    expected.push(Err("EACCES".into()));
+    for (pair, expected) in answers.chunks(2).zip(&expected) {
+        assert_eq!(pair, [expected.clone(), expected.clone()]);
+    }
+    assert_eq!(answers.len(), 6);
 }
 
 #[test]
