@@ -38,6 +38,8 @@ stage "dependencies" scripts/deny.sh bans licenses sources
 stage "build" scripts/build.sh
 stage "test" scripts/test.sh
 stage "containers" scripts/test-containers.sh
+stage "kernel, what it needs" scripts/deps.sh kernel
+stage "kernel" scripts/kernel-test.sh --ci
 stage "benchmark" scripts/bench.sh --test
 stage "fuzz" scripts/fuzz.sh --runs 20000
 stage "demo" make demo
