@@ -48,4 +48,4 @@ stage "demo on the live kernel" make demo-host
 printf '\n'
 cat "$times"
 # The test runners' own closing lines, in one.
-awk '/^[0-9]+ passed, [0-9]+ failed$/ { p += $1; f += $3 } END { printf "%d passed, %d failed\n", p, f }' "$log"
+scripts/count.sh "$log"

@@ -8,7 +8,8 @@
 //! for anything. A line `Enter ...:` shows only on a terminal, and is where the
 //! recovery key was typed: a line of the output with eight groups of letters.
 //!
-//! Blocks in a language are files, whose first line says where they are: `# PATH`.
+//! Blocks in a language are files, whose first line says where they are: `# PATH`;
+//! but those in `sh` are commands that nobody types again.
 
 use std::fmt::Write;
 use std::fs;
@@ -66,7 +67,7 @@ fn parse_files(page: &str) -> Vec<(String, String)> {
     while let Some(line) = lines.next() {
         if let Some(language) = line.strip_prefix("```") {
             let block: Vec<_> = lines.by_ref().take_while(|line| *line != "```").collect();
-            if !language.is_empty() {
+            if !["", "sh"].contains(&language) {
                 let path = block[0].strip_prefix("# ").expect("a path");
                 files.push((path.into(), block.join("\n") + "\n"));
             }
