@@ -9,6 +9,10 @@
 # is not there already: the one for VERSION, or else the latest that is not later
 # than the tree.
 set -eu
+[ -z "${KERNEL_SRC:-}" ] || {
+    KERNEL_SRC=$(realpath -m "$KERNEL_SRC")
+    export KERNEL_SRC
+}
 cd "$(dirname "$0")/.."
 
 # took WHAT: keeps how long it is since the last time.
@@ -39,11 +43,11 @@ run() {
 
 # The series for the tree that is $KERNEL_SRC.
 series() {
-    [ -f "$KERNEL_SRC/Kconfig" ] && [ -f "$KERNEL_SRC/Makefile" ] || {
+    version=$(sed -n 's/^VERSION = //p; s/^PATCHLEVEL = /./p' "$KERNEL_SRC/Makefile" 2>/dev/null | tr -d '\n')
+    [ -n "$version" ] || {
         echo "kernel-test: $KERNEL_SRC is no kernel's source tree" >&2
         return 1
     }
-    version=$(sed -n 's/^VERSION = //p; s/^PATCHLEVEL = /./p' "$KERNEL_SRC/Makefile" | tr -d '\n')
     latest=
     for series in 6.1 6.12; do
         newer=$(printf '%s\n%s\n' "$series" "$version" | sort -V | tail -n 1)
@@ -73,7 +77,10 @@ case "$#:${1:-}:${KERNEL_SRC:+own}" in
     run 6.12 debug
     run 6.1 debug
     ;;
-0::own) version=$(series) && run "$version" ;;
+0::own)
+    version=$(series)
+    run "$version"
+    ;;
 1:6.1:* | 1:6.12:* | 2:6.1:* | 2:6.12:*) run "$@" ;;
 *)
     echo "usage: kernel-test.sh [--ci | --soak | VERSION [hmac|debug]]" >&2

@@ -43,6 +43,10 @@ if ! [ -d "$here/$version" ]; then
     say "there is no series for $version in kernel-patch/"
     exit 1
 fi
+if [ -n "${KERNEL_SRC:-}" ] && ! [ -f "$KERNEL_SRC/Kconfig" ]; then
+    say "$KERNEL_SRC is no kernel's source tree"
+    exit 1
+fi
 
 . "$here/scripts/tree.sh"
 
