@@ -5,11 +5,11 @@
 #![allow(clippy::unwrap_used)]
 
 mod debug;
-mod disks;
 mod errors;
 mod parity;
 mod root;
 mod suites;
+mod uses;
 
 use std::env;
 use std::path::PathBuf;
