@@ -6,6 +6,7 @@
 
 mod debug;
 mod errors;
+mod kexec;
 mod parity;
 mod root;
 mod suites;

@@ -11,9 +11,9 @@ use tdk_tests::oracle::{self, Request};
 use crate::guest;
 
 /// The PCR that it is about, unless the machine is told otherwise.
-const PCR: u8 = 13;
+pub(crate) const PCR: u8 = 13;
 const ATTACK: &str = include_str!("root.sh");
-const KERNEL: &str = "derived.root=kernel";
+pub(crate) const KERNEL: &str = "derived.root=kernel";
 
 /// Where a TPM may lose its PCRs: suspended as far as its driver is concerned,
 /// suspended to memory, and without a driver.
