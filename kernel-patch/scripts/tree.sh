@@ -39,6 +39,10 @@ unpack_sources() {
         -xf "$cache/src/$version.tar.xz"
 }
 
+# If make(1) runs this: its variables, and where it builds, are not the kernel's. The
+# selftests would be put into the root directory.
+unset MAKEFLAGS MAKELEVEL MFLAGS MAKEOVERRIDES
+
 compiler=gcc
 if command -v ccache >/dev/null; then
     compiler="ccache gcc"
