@@ -15,9 +15,11 @@ use super::mode::{self, Library, Mode};
 
 /// Where nothing is silent, nothing hangs on how fast this machine is.
 const LONG: Duration = Duration::from_mins(2);
-/// Where something is silent: a tenth of it is long enough for cleaning up on a machine
-/// that is busy.
-const SILENCE: Duration = Duration::from_secs(10);
+/// Where a command is put off for ever, which is told at once.
+const PUT_OFF: Duration = Duration::from_secs(10);
+/// Where nothing is said: a tenth of it, which is kept for cleaning up, is long enough for
+/// all of these cells at once, however busy this machine is.
+const SILENCE: Duration = Duration::from_mins(1);
 /// How much longer than its limit anything may take, on a machine that is busy.
 const SLACK: Duration = Duration::from_secs(20);
 
@@ -28,8 +30,29 @@ pub(super) struct Wrong {
     pub(super) fault: &'static str,
     /// To how many commands in a row.
     pub(super) times: usize,
-    /// It takes until the deadline.
-    pub(super) is_silent: bool,
+    /// How long a derivation may take in which it happens.
+    pub(super) takes: Takes,
+}
+
+/// How long a derivation takes in which something goes wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Takes {
+    /// As long as others.
+    NoLonger,
+    /// Until its limit, asking.
+    Asking,
+    /// Until its limit, waiting.
+    Waiting,
+}
+
+impl Takes {
+    fn limit(self) -> Duration {
+        match self {
+            Self::NoLonger => LONG,
+            Self::Asking => PUT_OFF,
+            Self::Waiting => SILENCE,
+        }
+    }
 }
 
 impl Wrong {
@@ -37,15 +60,22 @@ impl Wrong {
         Self {
             fault,
             times: 1,
-            is_silent: false,
+            takes: Takes::NoLonger,
         }
     }
 
-    const fn silent(fault: &'static str, times: usize) -> Self {
+    const fn silent(fault: &'static str) -> Self {
         Self {
-            fault,
-            times,
-            is_silent: true,
+            takes: Takes::Waiting,
+            ..Self::once(fault)
+        }
+    }
+
+    const fn put_off(fault: &'static str) -> Self {
+        Self {
+            times: usize::MAX,
+            takes: Takes::Asking,
+            ..Self::once(fault)
         }
     }
 
@@ -62,10 +92,10 @@ impl Wrong {
         Self::once("rc=TPM_RC_YIELDED"),
         Self::once("rc=TPM_RC_TESTING"),
         Self::times("rc=TPM_RC_RETRY", 5),
-        Self::silent("rc=TPM_RC_RETRY", usize::MAX),
+        Self::put_off("rc=TPM_RC_RETRY"),
         Self::once("rc=TPM_RC_OBJECT_MEMORY"),
         Self::once("rc=TPM_RC_SESSION_MEMORY"),
-        Self::silent("rc=TPM_RC_OBJECT_MEMORY", usize::MAX),
+        Self::put_off("rc=TPM_RC_OBJECT_MEMORY"),
         Self::once("rc=TPM_RC_LOCKOUT"),
         Self::once("rc=TPM_RC_FAILURE"),
         Self::times("rc=TPM_RC_FAILURE", usize::MAX),
@@ -75,8 +105,8 @@ impl Wrong {
         Self::once("cut=0"),
         Self::once("cut=5"),
         Self::once("cut=12"),
-        Self::silent("hang", 1),
-        Self::silent("drop", 1),
+        Self::silent("hang"),
+        Self::silent("drop"),
         Self::once("duplicate"),
         Self::once("corrupt=0"),
         Self::once("corrupt=2"),
@@ -115,8 +145,12 @@ impl Wrong {
 
 /// A derivation, and what goes wrong in it.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Cell {
+pub(super) struct Cell<'a> {
     pub(super) mode: Mode,
+    /// Of the TPM.
+    pub(super) state: &'a Path,
+    /// The right key.
+    pub(super) expected: &'a [u8],
     pub(super) by: Library,
     /// Which of the commands, from 1.
     pub(super) place: usize,
@@ -164,17 +198,17 @@ fn is_anything_loaded(tpm: &Swtpm) -> bool {
     !tpm.transient_handles().unwrap().is_empty() || !tpm.session_handles().unwrap().is_empty()
 }
 
-impl Cell {
+impl Cell<'_> {
     /// Has it go wrong, and sees what comes of it.
-    pub(super) fn run(self, state: &Path, expected: &[u8]) -> Outcome {
-        let tpm = mode::tpm(state);
+    pub(super) fn run(self) -> Outcome {
+        let tpm = mode::tpm(self.state);
         let mut rules = vec![self.wrong.rule(self.place)];
         rules.extend(self.mode.rules());
         let proxy = Proxy::before(&tpm)
             .plan(Plan::script(rules))
             .start()
             .unwrap();
-        let hold = if self.wrong.is_silent { SILENCE } else { LONG };
+        let hold = self.wrong.takes.limit();
         let start = Instant::now();
         let result = self.mode.derive(self.by, &proxy.tcti(), hold);
         let taken = start.elapsed();
@@ -182,7 +216,7 @@ impl Cell {
         if taken > hold + SLACK {
             holes.push(format!("took {taken:?}"));
         }
-        let answer = answer(result, expected);
+        let answer = answer(result, self.expected);
 
         // It did happen, to this command.
         let fault: Fault = self.wrong.fault.parse().unwrap();
@@ -194,13 +228,10 @@ impl Cell {
         // As firmware would, after a TPM has reset itself; TPM_RC_INITIALIZE else.
         tpm.send(&[0x80, 1, 0, 0, 0, 12, 0, 0, 1, 0x44, 0, 0])
             .unwrap();
-        // Whether the TPM has been cleaned up in time, once it was silent for nearly all of
-        // it, hangs on how busy this machine is: `faults::a_tpm_that_falls_silent` sees to it.
-        let is_late = self.wrong.is_silent && self.wrong.times == 1;
-        let left = is_anything_loaded(&tpm) && !is_late;
+        let left = is_anything_loaded(&tpm);
         proxy.set_plan(Plan::script(self.mode.rules()));
         let next = self.mode.derive(Library::Direct, &proxy.tcti(), LONG);
-        let next = self::answer(next, expected);
+        let next = self::answer(next, self.expected);
         if next != "key" {
             holes.push(format!("the next request got {next}"));
         }

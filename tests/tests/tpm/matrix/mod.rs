@@ -7,37 +7,47 @@ mod cell;
 mod mode;
 
 use std::fmt::Write;
-use std::path::Path;
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::thread;
 
-use cell::{Cell, Outcome, Wrong, undisturbed};
+use cell::{Cell, Outcome, Takes, Wrong, undisturbed};
 use mode::{Library, Mode};
 use tdk_simulator::proxy::command_name;
 use tdk_tests::project;
+use tempfile::TempDir;
 
 const PAGE: &str = "docs/reliability.md";
 const BEGIN: &str = "<!-- begin of the matrix -->\n";
 const END: &str = "<!-- end of the matrix -->\n";
 
-/// How many at once: those that mostly wait, the others.
-const AT_ONCE: [usize; 2] = [80, 4];
+/// How many at once of those that ask until their limit, and of those that take no longer
+/// than others. All of those that wait until their limit wait at once.
+const ASKING: usize = 40;
+const NO_LONGER: usize = 4;
 
 /// Runs cells side by side, and gives what came of each.
-fn run(cells: &[Cell], at_once: usize, state: &Path, expected: &[u8]) -> Vec<Outcome> {
-    let next = AtomicUsize::new(0);
+fn run(cells: &[Cell<'_>]) -> Vec<Outcome> {
     let outcomes = Mutex::new(vec![None; cells.len()]);
     thread::scope(|scope| {
-        for _ in 0..at_once {
-            scope.spawn(|| {
-                while let number = next.fetch_add(1, Ordering::Relaxed)
-                    && let Some(cell) = cells.get(number)
-                {
-                    let outcome = cell.run(state, expected);
-                    outcomes.lock().unwrap()[number] = Some(outcome);
-                }
-            });
+        for (takes, at_once) in [
+            (Takes::Waiting, cells.len()),
+            (Takes::Asking, ASKING),
+            (Takes::NoLonger, NO_LONGER),
+        ] {
+            let numbered = cells.iter().enumerate();
+            let of_kind = numbered.filter(move |(_, cell)| cell.wrong.takes == takes);
+            let count = of_kind.clone().count();
+            let next = Arc::new(Mutex::new(of_kind));
+            for _ in 0..at_once.min(count) {
+                let (next, outcomes) = (Arc::clone(&next), &outcomes);
+                scope.spawn(move || {
+                    let take = || next.lock().unwrap().next();
+                    while let Some((number, cell)) = take() {
+                        let outcome = cell.run();
+                        outcomes.lock().unwrap()[number] = Some(outcome);
+                    }
+                });
+            }
         }
     });
     let outcomes = outcomes.into_inner().unwrap();
@@ -45,7 +55,7 @@ fn run(cells: &[Cell], at_once: usize, state: &Path, expected: &[u8]) -> Vec<Out
 }
 
 /// What came of the same place and fault, by both libraries.
-fn entry(outcomes: &[&Outcome]) -> String {
+fn entry(outcomes: &[Outcome]) -> String {
     let texts: Vec<_> = outcomes
         .iter()
         .map(|outcome| {
@@ -60,82 +70,100 @@ fn entry(outcomes: &[&Outcome]) -> String {
     }
 }
 
-/// A mode's table, and what there is that may never be.
-fn table(mode: Mode, holes: &mut Vec<String>) -> String {
-    let directory = tempfile::tempdir().unwrap();
-    let state = directory.path();
-    mode.prepare(state);
-    let (expected, commands) = undisturbed(mode, Library::Direct, state);
-    let by_tss = undisturbed(mode, Library::Tss, state);
-    assert_eq!(by_tss, (expected.clone(), commands.clone()), "{mode:?}");
+/// A way to a key, and what it is where nothing goes wrong.
+struct Way {
+    mode: Mode,
+    /// Where the TPM's state is.
+    directory: TempDir,
+    expected: Vec<u8>,
+    commands: Vec<u32>,
+}
 
-    let mut cells = Vec::new();
-    for wrong in Wrong::ALL {
-        for (place, command) in commands.iter().enumerate() {
-            cells.extend(Library::ALL.map(|by| Cell {
-                mode,
+impl Way {
+    fn new(mode: Mode) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let state = directory.path();
+        mode.prepare(state);
+        let (expected, commands) = undisturbed(mode, Library::Direct, state);
+        let by_tss = undisturbed(mode, Library::Tss, state);
+        assert_eq!(by_tss, (expected.clone(), commands.clone()), "{mode:?}");
+        Self {
+            mode,
+            directory,
+            expected,
+            commands,
+        }
+    }
+
+    /// What goes wrong, at each place, by each library, in this order.
+    fn cells(&self) -> impl Iterator<Item = Cell<'_>> {
+        let places = move |wrong| {
+            let commands = self.commands.iter().enumerate();
+            commands.map(move |(place, command)| (wrong, place + 1, *command))
+        };
+        let cells = move |(wrong, place, command)| {
+            Library::ALL.map(|by| Cell {
+                mode: self.mode,
+                state: self.directory.path(),
+                expected: &self.expected,
                 by,
-                place: place + 1,
-                command: *command,
+                place,
+                command,
                 wrong,
-            }));
-        }
-    }
-    let (waiting, busy): (Vec<Cell>, Vec<Cell>) =
-        cells.iter().copied().partition(|cell| cell.wrong.is_silent);
-    let mut of_waiting = run(&waiting, AT_ONCE[0], state, &expected).into_iter();
-    let mut of_busy = run(&busy, AT_ONCE[1], state, &expected).into_iter();
-    let outcomes: Vec<_> = cells
-        .iter()
-        .map(|cell| {
-            let of_kind = if cell.wrong.is_silent {
-                &mut of_waiting
-            } else {
-                &mut of_busy
-            };
-            (cell, of_kind.next().unwrap())
-        })
-        .collect();
-
-    for (cell, outcome) in &outcomes {
-        for hole in &outcome.holes {
-            let name = command_name(cell.command);
-            holes.push(format!(
-                "{}, {:?}, {} ({name}), {}: {hole}",
-                mode.name,
-                cell.by,
-                cell.place,
-                cell.wrong.name(),
-            ));
-        }
+            })
+        };
+        Wrong::ALL.into_iter().flat_map(places).flat_map(cells)
     }
 
-    let mut text = format!("### {}\n\n|", mode.name);
-    for command in &commands {
-        let name = command_name(*command);
-        let _ = write!(text, " | {}", name.strip_prefix("TPM2_").unwrap());
-    }
-    text += " |\n|---|";
-    text += &"---|".repeat(commands.len());
-    text += "\n";
-    let mut rows = outcomes.chunks(Library::ALL.len());
-    for wrong in Wrong::ALL {
-        let _ = write!(text, "| `{}`", wrong.name());
-        for _ in &commands {
-            let outcomes: Vec<_> = rows.next().unwrap().iter().map(|(_, of)| of).collect();
-            let _ = write!(text, " | {}", entry(&outcomes));
+    /// As the page has it, of what came of the cells.
+    fn table(&self, outcomes: &[Outcome]) -> String {
+        let mut text = format!("### {}\n\n|", self.mode.name);
+        for command in &self.commands {
+            let name = command_name(*command);
+            let _ = write!(text, " | {}", name.strip_prefix("TPM2_").unwrap());
         }
-        text += " |\n";
+        text += " |\n|---|";
+        text += &"---|".repeat(self.commands.len());
+        text += "\n";
+        let mut entries = outcomes.chunks(Library::ALL.len()).map(entry);
+        for wrong in Wrong::ALL {
+            let _ = write!(text, "| `{}`", wrong.name());
+            for _ in &self.commands {
+                let _ = write!(text, " | {}", entries.next().unwrap());
+            }
+            text += " |\n";
+        }
+        text + "\n"
     }
-    text + "\n"
+}
+
+/// What there is that may never be.
+fn holes<'a>(cell: &Cell<'_>, outcome: &'a Outcome) -> impl Iterator<Item = String> + 'a {
+    let place = format!(
+        "{}, {:?}, {} ({}), {}",
+        cell.mode.name,
+        cell.by,
+        cell.place,
+        command_name(cell.command),
+        cell.wrong.name(),
+    );
+    let holes = outcome.holes.iter();
+    holes.map(move |hole| format!("{place}: {hole}"))
 }
 
 #[test]
 fn every_command_with_every_fault() {
     let mut tables = String::from("\n");
-    let mut holes = Vec::new();
-    for mode in Mode::ALL {
-        tables += &table(mode, &mut holes);
+    let ways = Mode::ALL.map(Way::new);
+    let cells: Vec<_> = ways.iter().flat_map(Way::cells).collect();
+    let outcomes = run(&cells);
+    let pairs = cells.iter().zip(&outcomes);
+    let holes: Vec<_> = pairs.flat_map(|(cell, of)| holes(cell, of)).collect();
+    let mut rest = &outcomes[..];
+    for way in &ways {
+        let (of_way, others) = rest.split_at(way.cells().count());
+        tables += &way.table(of_way);
+        rest = others;
     }
     println!("{tables}");
     assert!(holes.is_empty(), "{holes:#?}");

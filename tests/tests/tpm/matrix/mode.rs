@@ -116,7 +116,10 @@ impl Mode {
 /// A TPM with a copy of that state.
 pub(super) fn tpm(state: &Path) -> Swtpm {
     let state = StateSource::CopyOf(state.into());
-    Swtpm::builder().state(state).start().unwrap()
+    // Many are started at once.
+    let limit = Duration::from_mins(1);
+    let tpm = Swtpm::builder().state(state).time_limit(limit);
+    tpm.start().unwrap()
 }
 
 /// Who speaks to the TPM.
