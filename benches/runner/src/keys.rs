@@ -12,7 +12,8 @@ use crate::timing::{self, Contender};
 use crate::wire::Wire;
 
 pub(crate) const SECTION: &str = "keys of one process";
-pub(crate) const TDK: &str = "tdk derive";
+pub(crate) const ARGUMENTS: &str = "tdk derive, key ids as arguments";
+pub(crate) const FILE: &str = "tdk derive, key ids in a file";
 /// How often TPM2_HMAC was sent.
 pub(crate) const OPERATIONS: &str = "TPM2_HMAC commands";
 
@@ -29,9 +30,16 @@ pub(crate) fn measure(run: &mut Run) -> Result<()> {
     let directory = tempfile::tempdir()?;
     let config = directory.path().join("config.toml");
     fs::write(&config, "bus = \"plain\"\n")?;
-    let derive = |tcti: &str, count: u64| {
+    let path = directory.path();
+    let derive = |how: &str, tcti: &str, count: u64| {
         let mut command = peers::derive(tcti, &config);
-        command.args((0..count).map(|number| format!("--key-id=v{number}")));
+        if how == FILE {
+            command
+                .arg("--key-id-file")
+                .arg(path.join(count.to_string()));
+        } else {
+            command.args((0..count).map(|number| format!("--key-id=v{number}")));
+        }
         command
     };
     let (tpm, derive) = (&tpm, &derive);
@@ -41,17 +49,21 @@ pub(crate) fn measure(run: &mut Run) -> Result<()> {
         .filter(|count| *count <= most);
     let mut contenders = Vec::new();
     for count in counts {
-        let (_, output) = timing::process(&mut derive(&wire.tcti(), count))?;
-        let lines = String::from_utf8(output.stdout)?.lines().count();
-        let seen = wire.take();
-        let operations = seen.iter().filter(|(name, _)| name == "TPM2_HMAC");
-        let operations = timing::count(operations.count());
-        if u64::try_from(lines)? != count {
-            return Err(format!("{lines} keys instead of {count}").into());
+        let key_ids: Vec<_> = (0..count).map(|number| format!("v{number}")).collect();
+        fs::write(path.join(count.to_string()), key_ids.join("\n"))?;
+        for how in [ARGUMENTS, FILE] {
+            let (_, output) = timing::process(&mut derive(how, &wire.tcti(), count))?;
+            let lines = String::from_utf8(output.stdout)?.lines().count();
+            let seen = wire.take();
+            let operations = seen.iter().filter(|(name, _)| name == "TPM2_HMAC");
+            let operations = timing::count(operations.count());
+            if u64::try_from(lines)? != count {
+                return Err(format!("{how}: {lines} keys instead of {count}").into());
+            }
+            run.add(OPERATIONS, how, Some(count), vec![operations]);
+            let contender = move || Ok(timing::process(&mut derive(how, &tpm.tcti(), count))?.0);
+            contenders.push(Contender::new(how, contender).at(count));
         }
-        run.add(OPERATIONS, TDK, Some(count), vec![operations]);
-        let contender = move || Ok(timing::process(&mut derive(&tpm.tcti(), count))?.0);
-        contenders.push(Contender::new(TDK, contender).at(count));
     }
     timing::by_turns(run, SECTION, run.size.of(15, 5, 1), contenders)?;
     Ok(setrlimit(Resource::Stack, stack)?)

@@ -213,8 +213,8 @@ fn many_keys(run: &Run) -> String {
             Some(operations) => format!("{operations}"),
             None => "1".into(),
         };
-        let by = if row.name == keys::TDK {
-            keys::TDK
+        let by = if row.section == keys::SECTION {
+            row.name.as_str()
         } else {
             "the library"
         };

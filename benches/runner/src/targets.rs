@@ -116,9 +116,9 @@ pub(crate) fn of(run: &Run) -> Vec<Target> {
         ),
         many(
             run,
-            "the same by tdk derive, arguments and printing included",
+            "the same by tdk derive, from a file of key ids to printed keys",
             keys::SECTION,
-            keys::TDK,
+            keys::FILE,
         ),
         operations(run),
         storm(run),
@@ -173,7 +173,7 @@ fn many(run: &Run, what: &'static str, section: &str, name: &str) -> Option<Targ
 }
 
 fn operations(run: &Run) -> Option<Target> {
-    let count = run.median_at(keys::OPERATIONS, keys::TDK, 100_000)?;
+    let count = run.median_at(keys::OPERATIONS, keys::FILE, 100_000)?;
     Some(Target {
         what: "TPM2_HMAC commands for 100,000 keys of one identity",
         ratio: count,

@@ -15,6 +15,7 @@ use zeroize::Zeroizing;
 
 use crate::error::Error;
 use crate::format;
+use crate::key_ids::KeyIds;
 use crate::key_pair;
 use crate::output::Gathered;
 use crate::words::Words;
@@ -23,7 +24,7 @@ use crate::{Place, leave_if_hanging, warn};
 /// Prints the key that an asker gets from request_key(2)
 ///
 /// Nobody is identified and no policy is asked: this is for whoever may use the TPM, to recover a
-/// key or to see why one differs. Several --key-id give several keys for one TPM operation.
+/// key or to see why one differs. Several key ids give several keys for one TPM operation.
 #[derive(clap::Args)]
 pub(crate) struct Derive {
     /// What the key is to be: a length in bytes, from 1 to 1024, or rsa2048, rsa3072, rsa4096, p256,
@@ -49,9 +50,8 @@ pub(crate) struct Derive {
     )]
     uid: Option<u32>,
 
-    /// What follows tpm2:derived: in the description; may be given several times, for one line each
-    #[arg(long, value_name = "ID", required = true, allow_hyphen_values = true)]
-    key_id: Vec<OsString>,
+    #[command(flatten)]
+    key_ids: KeyIds,
 
     /// The key's generation, 0 by default
     #[arg(long, value_name = "N", allow_hyphen_values = true)]
@@ -111,7 +111,7 @@ impl Derive {
     pub(crate) fn run(&self, place: &Place) -> Result<(), Error> {
         // They have no secrets, and are not freed one by one before the end.
         let requests = ManuallyDrop::new(self.requests()?);
-        let format = self.format(requests[0].what())?;
+        let format = self.format(&requests)?;
         let identity = self.identity(&requests[0], place)?;
 
         let (identity_key, left) = place.with_owner_auth(|auth| {
@@ -163,8 +163,7 @@ impl Derive {
             words.add("--scope", "scope=", "any".as_ref())?;
         }
         let key_type = self.r#type.as_deref().unwrap_or("user".as_ref());
-        let parse = |key_id: &OsString| words.parse(key_type, key_id);
-        let requests: Vec<_> = self.key_id.iter().map(parse).collect::<Result<_, _>>()?;
+        let requests = self.key_ids.requests(&words, key_type)?;
         let is_rsa = matches!(requests[0].what(), What::Rsa(_));
         if self.r#type.is_none() && is_rsa {
             let what = "--type asymmetric or --type user? They are two keys, for one can be read \
@@ -175,7 +174,8 @@ impl Derive {
     }
 
     /// The format that was asked for or is usual, if there is such a thing.
-    fn format(&self, what: What) -> Result<Format, Error> {
+    fn format(&self, requests: &[Request]) -> Result<Format, Error> {
+        let what = requests[0].what();
         let usage = |what: String| Err(Error::Usage(what));
         let is_pair = !matches!(what, What::Raw(_));
         let usual = if is_pair { Format::Pem } else { Format::Hex };
@@ -187,9 +187,9 @@ impl Derive {
             let what = format!("a key of {what} bytes is printed in hex, base64 or raw");
             return usage(what);
         }
-        if matches!(format, Format::Raw | Format::Der) && self.key_id.len() > 1 {
+        if matches!(format, Format::Raw | Format::Der) && requests.len() > 1 {
             let name = if format == Format::Raw { "raw" } else { "der" };
-            return usage(format!("--format {name} prints one key: give one --key-id"));
+            return usage(format!("--format {name} prints one key: give one key id"));
         }
         Ok(format)
     }

@@ -32,6 +32,9 @@ pub(crate) enum Error {
     SshKey(ssh_key::Error),
     Log(String),
     Input(io::Error),
+    Read(PathBuf, io::Error),
+    /// What is wrong with the key id on a line of a file.
+    KeyIds(String, usize, Box<Error>),
     Output(io::Error),
     Asking(tdk_client::Error),
     Pipe(io::Error),
@@ -53,6 +56,7 @@ impl Error {
             Self::DetKeygen(
                 DetKeygenError::Seed(_) | DetKeygenError::Ed25519Seed(_) | DetKeygenError::Bits(_),
             ) => ExitCode::from(2),
+            Self::KeyIds(_, _, what) => what.exit_code(),
             Self::DetKeygen(_)
             | Self::SshKey(_)
             | Self::Config(_)
@@ -61,6 +65,7 @@ impl Error {
             | Self::Tpm(_)
             | Self::Log(_)
             | Self::Input(_)
+            | Self::Read(..)
             | Self::Output(_)
             | Self::Asking(_)
             | Self::Pipe(_)
@@ -98,6 +103,8 @@ impl fmt::Display for Error {
             Self::DetKeygen(error) => error.fmt(f),
             Self::SshKey(error) => write!(f, "the key can't be written as OpenSSH's: {error}"),
             Self::Input(error) => write!(f, "can't read standard input: {error}"),
+            Self::Read(path, error) => write!(f, "can't read {}: {error}", path.display()),
+            Self::KeyIds(file, line, what) => write!(f, "{file}, line {line}: {what}"),
             Self::Output(error) => write!(f, "can't write to standard output: {error}"),
         }
     }

@@ -20,6 +20,7 @@ mod doctor;
 mod enroll;
 mod error;
 mod format;
+mod key_ids;
 mod key_pair;
 mod log;
 mod output;

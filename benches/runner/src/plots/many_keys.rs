@@ -11,7 +11,8 @@ use crate::{Result, keys, stages, upcall};
 
 pub(super) fn draw(run: &Run, file: &Path) -> Result<bool> {
     let library = points(run.section(stages::KEYS));
-    let tdk = points(run.section(keys::SECTION));
+    let processes = run.section(keys::SECTION);
+    let tdk = points(processes.filter(|row| row.name == keys::FILE));
     if library.len() < 2 || tdk.len() < 2 {
         return Ok(false);
     }
