@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Tests that can't clean up, and those that are run where no Docker is. Both are this
-//! program once more.
+//! What a test leaves that is killed, and what one says where no Docker is. Both are
+//! the program `holder`.
 
 use std::io::{BufRead, BufReader};
 use std::os::unix::net::UnixListener;
@@ -10,10 +10,9 @@ use tdk_containers::{Docker, swtpm};
 
 use crate::{is_there, name};
 
-/// Runs the test of that name, with other variables.
-fn once_more(test: &str, variables: &[(&str, &str)]) -> Child {
-    Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", test, "--ignored", "--nocapture"])
+/// Starts it, with other variables.
+fn holder(variables: &[(&str, &str)]) -> Child {
+    Command::new(env!("CARGO_BIN_EXE_holder"))
         .env_remove("TDK_CONTAINERS_OWNER")
         .envs(variables.iter().copied())
         .stdin(Stdio::piped())
@@ -23,22 +22,12 @@ fn once_more(test: &str, variables: &[(&str, &str)]) -> Child {
         .unwrap()
 }
 
-/// Has a TPM until the end of its standard input, which does not come.
-#[test]
-#[ignore = "part of another test"]
-fn victim() {
-    let tpm = swtpm().start().unwrap();
-    println!("\nhas {}", name(&tpm));
-    std::io::stdin().lines().for_each(drop);
-}
-
 #[test]
 fn what_a_killed_test_leaves_is_removed_by_the_next() {
     let own = swtpm().start().unwrap();
-    let mut victim = once_more("aborted::victim", &[]);
-    let lines = BufReader::new(victim.stdout.take().unwrap()).lines();
-    let has = |line: String| line.strip_prefix("has ").map(str::to_owned);
-    let left = lines.map_while(Result::ok).find_map(has).unwrap();
+    let mut victim = holder(&[]);
+    let mut said = BufReader::new(victim.stdout.take().unwrap()).lines();
+    let left = name(&said.next().unwrap().unwrap());
 
     let docker = Docker::get();
     docker.remove_left().unwrap();
@@ -48,15 +37,8 @@ fn what_a_killed_test_leaves_is_removed_by_the_next() {
     assert!(is_there(&left), "as nobody could remove it");
     docker.remove_left().unwrap();
     assert!(!is_there(&left));
-    assert!(is_there(&name(&own)), "whose owner is alive");
+    assert!(is_there(&name(&own.tcti())), "whose owner is alive");
     own.transient_handles().unwrap();
-}
-
-/// Fails where there is no Docker.
-#[test]
-#[ignore = "part of another test"]
-fn needs_docker() {
-    Docker::get();
 }
 
 #[test]
@@ -70,7 +52,7 @@ fn no_docker_and_one_that_does_not_answer() {
     drop(UnixListener::bind(&stale).unwrap());
     for (socket, why) in [(nobody, ""), (silent, "nothing within 10s"), (stale, "")] {
         let host = format!("unix://{socket}");
-        let child = once_more("aborted::needs_docker", &[("DOCKER_HOST", &host)]);
+        let child = holder(&[("DOCKER_HOST", &host)]);
         let output = child.wait_with_output().unwrap();
         assert!(!output.status.success());
         let said = String::from_utf8_lossy(&output.stderr).into_owned();

@@ -10,7 +10,7 @@ use crate::{is_there, name};
 #[test]
 fn nothing_is_left_of_one_that_was_stopped_or_dropped() {
     let (first, second) = (swtpm().start().unwrap(), swtpm().start().unwrap());
-    let names = [name(&first), name(&second)];
+    let names = [name(&first.tcti()), name(&second.tcti())];
     let known = Docker::get().inspect(&names[0]).unwrap().unwrap();
     // Nor could there be: it has no volume and no network of its own.
     let mounts = known.mounts.unwrap();
@@ -36,7 +36,13 @@ fn nothing_is_left_of_one_that_was_stopped_or_dropped() {
 #[test]
 fn a_restart_is_another_container_at_the_same_place() {
     let mut tpm = swtpm().start().unwrap();
-    let id = |tpm: &Swtpm| Docker::get().inspect(&name(tpm)).unwrap().unwrap().id;
+    let id = |tpm: &Swtpm| {
+        Docker::get()
+            .inspect(&name(&tpm.tcti()))
+            .unwrap()
+            .unwrap()
+            .id
+    };
     let (before, tcti) = (id(&tpm), tpm.tcti());
     tpm.restart().unwrap();
     assert_eq!(tpm.tcti(), tcti);
@@ -57,7 +63,7 @@ fn one_that_ends_by_itself() {
         }
     };
     assert!(matches!(error, SimError::Exited { .. }), "{error}");
-    assert!(error.to_string().contains(&name(&tpm)), "{error}");
+    assert!(error.to_string().contains(&name(&tpm.tcti())), "{error}");
     tpm.restart().unwrap();
     assert!(tpm.transient_handles().unwrap().is_empty());
 }

@@ -10,18 +10,16 @@ mod ports;
 mod ready;
 
 use tdk_containers::Docker;
-use tdk_simulator::Swtpm;
 
-/// The port for TPM commands.
-fn port(tpm: &Swtpm) -> u16 {
-    let tcti = tpm.tcti();
+/// The port for TPM commands, of a TCTI string.
+fn port(tcti: &str) -> u16 {
     let port = tcti.strip_prefix("swtpm:host=127.0.0.1,port=").unwrap();
     port.parse().unwrap()
 }
 
-/// The name of a TPM's container.
-fn name(tpm: &Swtpm) -> String {
-    format!("tdk-swtpm-{}", port(tpm))
+/// The name of the container of the TPM that is there.
+fn name(tcti: &str) -> String {
+    format!("tdk-swtpm-{}", port(tcti))
 }
 
 fn is_there(name: &str) -> bool {

@@ -13,8 +13,8 @@ use crate::{is_there, name, port};
 #[test]
 fn they_are_in_a_row_and_on_loopback() {
     let tpm = swtpm().start().unwrap();
-    let port = port(&tpm);
-    let known = Docker::get().inspect(&name(&tpm)).unwrap().unwrap();
+    let port = port(&tpm.tcti());
+    let known = Docker::get().inspect(&name(&tpm.tcti())).unwrap().unwrap();
     // Whatever the daemon would do by itself.
     let asked = known.host_config.unwrap().port_bindings.unwrap();
     for binding in asked.values().flatten().flatten() {
