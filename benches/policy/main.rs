@@ -13,7 +13,7 @@ use criterion::{BenchmarkId, Criterion};
 use tdk_simulator::proxy::Chip;
 use tdk_tests::rules::rules;
 use tpm_derived_keys::identity::{Identified, Realm, Subject};
-use tpm_derived_keys::policy::{Doubts, Field, Found, Policy, Source};
+use tpm_derived_keys::policy::{Doubts, Facts, Field, Found, Policy, Source};
 use tpm_derived_keys::request::Request;
 
 /// An asker that is nobody's whom the rules are about.
@@ -33,8 +33,11 @@ impl Source for Nginx {
     }
 }
 
+const KEY_TYPE: &[u8] = b"user";
+const DESCRIPTION: &[u8] = b"tpm2:derived:tls:example.org";
+
 fn identified() -> Identified {
-    let request = Request::parse(b"user", b"tpm2:derived:tls:example.org", b"32 path");
+    let request = Request::parse(KEY_TYPE, DESCRIPTION, b"32 path");
     let nginx = Subject::path(b"/usr/sbin/nginx");
     let identified =
         request
@@ -46,6 +49,7 @@ fn identified() -> Identified {
 fn main() {
     let mut criterion = Criterion::default().configure_from_args();
     let identified = identified();
+    let facts = Facts::of_strings(KEY_TYPE, DESCRIPTION);
     let directory = tempfile::tempdir().expect("a directory");
     fs::set_permissions(directory.path(), PermissionsExt::from_mode(0o755)).expect("its mode");
     let mut group = criterion.benchmark_group("policy");
@@ -53,7 +57,7 @@ fn main() {
         let text = rules(count, "tls:*");
         fs::write(directory.path().join(Policy::FILE), &text).expect("a file");
         group.bench_function(BenchmarkId::new("read", count), |bencher| {
-            bencher.iter(|| Policy::load(directory.path()).expect("a policy"));
+            bencher.iter(|| Policy::load_for(directory.path(), &facts).expect("a policy"));
         });
         let policy = Policy::parse(&text).expect("a policy");
         group.bench_function(BenchmarkId::new("judge", count), |bencher| {
@@ -67,8 +71,10 @@ fn main() {
     }
     if rustix::process::geteuid().is_root() {
         let is_test = std::env::args().any(|argument| argument == "--test");
-        let policies =
-            [10, 100, 1000].map(|count| (format!("{count} rules"), rules(count, "tls:*")));
+        let mut policies = Vec::from(
+            [10, 100, 1000].map(|count| (format!("{count} rules"), rules(count, "tls:*"))),
+        );
+        policies.push(("1000 rules, half for any key id".into(), rules(1000, "*")));
         request::compare(&policies, None, if is_test { 3 } else { 500 });
         // Of each of these a request takes some tenths of a second.
         for chip in Chip::ALL {

@@ -7,7 +7,7 @@ use std::path::Path;
 use crate::config::Config;
 use crate::enrolment::Names;
 use crate::identity::{Realm, Scope, Subject};
-use crate::policy::{Doubt, Doubts, Field, Found, Policy, Source, fuzzing as in_policy};
+use crate::policy::{Doubt, Doubts, Facts, Field, Found, Policy, Source, fuzzing as in_policy};
 use crate::request::{PREFIX, Request};
 use crate::tpm::Tcti;
 pub use crate::tpm::fuzzing::{response, session};
@@ -68,32 +68,46 @@ impl Source for Asker {
     }
 }
 
-/// A policy's file: as a plain one it is what it is to the general reader. What it decides, and
-/// what it explains, is the same.
+/// A policy's file: as a plain one it is what it is to the general reader. What it decides, what
+/// it explains, and what it decides when it has been read for this request, is the same.
 pub fn policy(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else {
         return;
     };
     in_policy::plain_is_the_same(text);
+    let (key_type, description) = (b"user", b"tpm2:derived:x");
+    let facts = Facts::of_strings(key_type, description);
+    let read_for_it = in_policy::parse_for(text, &facts);
     let policy = match Policy::parse(text) {
         Ok(policy) => policy,
-        Err(error) => return assert_printable(&error.to_string()),
+        Err(error) => {
+            let same = read_for_it.expect_err("what is wrong for all requests");
+            assert_eq!(error.to_string(), same.to_string());
+            return assert_printable(&error.to_string());
+        }
     };
+    let read_for_it = read_for_it.expect("what is right for all requests");
+    assert_eq!(read_for_it.sets_permissions(), policy.sets_permissions());
     for (callout_info, uid) in [
         ("32 id", 0),
         ("rsa2048 id gen=3", 1000),
         ("1 id scope=any", 7),
     ] {
         for known in [None, Some("/usr/bin/x"), Some("0"), Some("x.service")] {
-            let request = Request::parse(b"user", b"tpm2:derived:x", callout_info.as_bytes());
+            let request = Request::parse(key_type, description, callout_info.as_bytes());
             let identified = request
                 .expect("a plain request")
                 .identify(Subject::Id, uid, &Realm::default())
                 .expect("an identity of no name");
             let (judgement, facts) = policy.judge_by(&identified, &mut Asker(known));
             let explained = policy.explain(&judgement, &facts);
-            let decided = policy.decide(identified, &mut Asker(known));
+            let decide = |policy: &Policy| {
+                let decided = policy.decide(identified.clone(), &mut Asker(known));
+                decided.map(|decision| (decision.grant(), decision.by().to_owned()))
+            };
+            let decided = decide(&policy);
             assert_eq!(explained.allowed, decided.is_ok());
+            assert_eq!(decided, decide(&read_for_it));
             assert_printable(&explained.decision);
         }
     }

@@ -4,14 +4,13 @@
 use std::io::Write;
 use std::mem::ManuallyDrop;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::Path;
 use std::process::ExitCode;
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
 use tpm_derived_keys::Payload;
 use tpm_derived_keys::config::{Config, LogLevel};
-use tpm_derived_keys::policy::{Decision, Grant, Policy};
+use tpm_derived_keys::policy::{Decision, Facts, Grant, Policy};
 use tpm_derived_keys::request::PREFIX;
 use tpm_derived_keys::tpm::{Name, Tcti, TpmError, Trust, make_lock_directory};
 
@@ -213,9 +212,10 @@ pub fn main_with(serve: impl FnOnce(&mut Call<'_>) -> Result<Payload, Failure>) 
     complete(&log, key, &arguments, start, serve)
 }
 
-/// The configuration and the policy, or as much of them as there is with what is
-/// wrong: then nobody gets a key.
-fn load(named: Option<&Path>) -> (Config, Policy, Trust, Option<Failure>) {
+/// The configuration and the policy for a request, or as much of them as there is with
+/// what is wrong: then nobody gets a key.
+fn load(arguments: &Arguments) -> (Config, Policy, Trust, Option<Failure>) {
+    let named = arguments.config.as_deref();
     let (shipped, nothing) = (Policy::shipped, Trust::default);
     let config = match Config::load(named) {
         Ok(config) => config,
@@ -225,7 +225,8 @@ fn load(named: Option<&Path>) -> (Config, Policy, Trust, Option<Failure>) {
         Ok(trust) => trust,
         Err(error) => return (config, shipped(), nothing(), Some(error.into())),
     };
-    match Policy::load(Config::directory(named)) {
+    let facts = Facts::of_strings(&arguments.key_type, &arguments.description);
+    match Policy::load_for(Config::directory(named), &facts) {
         Ok(policy) => (config, policy, trust, None),
         Err(error) => (config, shipped(), trust, Some(error.into())),
     }
@@ -240,8 +241,8 @@ fn complete(
     serve: impl FnOnce(&mut Call<'_>) -> Result<Payload, Failure>,
 ) -> ExitCode {
     let signals = Watch::signals();
-    let (config, policy, trust, faulty) = load(arguments.config.as_deref());
-    // It has no secrets, and its asker would wait for each of its rules to be freed.
+    let (config, policy, trust, faulty) = load(arguments);
+    // It has no secrets, and its asker would wait for it to be freed.
     let policy = ManuallyDrop::new(policy);
     let threshold = config.log_level();
     let watch = Watch::default();

@@ -5,6 +5,7 @@ use std::fmt;
 
 use super::doubt::Doubts;
 use crate::identity::{Identified, Subject};
+use crate::request::PREFIX;
 
 /// Something that a rule can look at. Those of the request come first, then those
 /// of its asker, from what costs nothing to find out to what costs most.
@@ -75,7 +76,13 @@ impl Field {
         }
     }
 
+    /// Whether neither `*` nor `?` stand for a `/` in its patterns.
+    pub(super) fn is_path(self) -> bool {
+        matches!(self, Self::Exe | Self::Unit)
+    }
+
     /// The one that rules call so.
+    #[inline]
     pub(super) fn of_name(name: &[u8]) -> Option<Self> {
         Some(match name {
             b"key_id" => Self::KeyId,
@@ -180,6 +187,16 @@ impl Facts {
             Subject::Path(path) => put(Field::Exe, path),
             Subject::Csum(digest) => put(Field::Sha256, to_hex(digest).as_bytes()),
             Subject::Id | Subject::Cgroup(_) | Subject::Verity(..) => {}
+        }
+        facts
+    }
+
+    /// What the kernel passes on of a request, before anybody has tried to understand it.
+    pub fn of_strings(key_type: &[u8], description: &[u8]) -> Self {
+        let mut facts = Self::default();
+        facts.put(Field::KeyType, Found::known(key_type));
+        if let Some(key_id) = description.strip_prefix(PREFIX.as_bytes()) {
+            facts.put(Field::KeyId, Found::known(key_id));
         }
         facts
     }

@@ -12,8 +12,6 @@ use std::fmt;
 pub struct Glob<'a> {
     /// As it was written.
     pub(super) text: Cow<'a, str>,
-    /// So many bytes of it, from the first, stand for themselves.
-    pub(super) plain: usize,
     /// Whether it is about paths.
     pub(super) paths: NoSlash,
 }
@@ -29,11 +27,40 @@ enum Token {
 
 type NoSlash = bool;
 
-/// How many bytes of a pattern, from the first, stand for themselves.
-pub(super) fn plain(pattern: &str) -> usize {
-    let is_special = |byte| matches!(byte, b'*' | b'?' | b'\\');
-    let special = pattern.bytes().position(is_special);
-    special.unwrap_or(pattern.len())
+/// Whether a byte of a pattern does not stand for itself.
+fn is_special(byte: u8) -> bool {
+    matches!(byte, b'*' | b'?' | b'\\')
+}
+
+/// Whether all bytes of a pattern stand for themselves.
+pub(super) fn is_literal(pattern: &str) -> bool {
+    !pattern.bytes().any(is_special)
+}
+
+/// What is wrong with a pattern.
+#[inline]
+pub(super) fn fault(pattern: &str) -> Option<&'static str> {
+    if pattern.is_empty() {
+        return Some("an empty pattern matches nothing");
+    }
+    let last = pattern.bytes().rev().take_while(|byte| *byte == b'\\');
+    (last.count() % 2 == 1).then_some("a \\ at the end of a pattern stands before nothing")
+}
+
+/// What a pattern, or the end of one, is made of; nothing if that ends too early.
+fn tokens(pattern: &[u8], paths: NoSlash) -> Option<Vec<Token>> {
+    let mut tokens = Vec::new();
+    let mut bytes = pattern.iter().copied().peekable();
+    while let Some(byte) = bytes.next() {
+        tokens.push(match byte {
+            b'*' if bytes.next_if_eq(&b'*').is_some() => Token::Many(false),
+            b'*' => Token::Many(paths),
+            b'?' => Token::One(paths),
+            b'\\' => Token::Byte(bytes.next()?),
+            byte => Token::Byte(byte),
+        });
+    }
+    Some(tokens)
 }
 
 impl<'a> Glob<'a> {
@@ -56,75 +83,37 @@ impl<'a> Glob<'a> {
     }
 
     fn parse(text: Cow<'a, str>, paths: NoSlash) -> Result<Self, &'static str> {
-        let plain = plain(&text);
-        Self::checked(text, plain, paths)
-    }
-
-    /// A pattern of which so many bytes are known to stand for themselves.
-    #[inline]
-    pub(super) fn checked(
-        text: Cow<'a, str>,
-        plain: usize,
-        paths: NoSlash,
-    ) -> Result<Self, &'static str> {
-        if text.is_empty() {
-            return Err("an empty pattern matches nothing");
+        match fault(&text) {
+            None => Ok(Self { text, paths }),
+            Some(what) => Err(what),
         }
-        let glob = Self { text, plain, paths };
-        if glob.text.ends_with('\\') && glob.tokens().is_none() {
-            return Err("a \\ at the end of a pattern stands before nothing");
-        }
-        Ok(glob)
     }
 
     /// The same, with a text of its own.
     pub fn into_owned(self) -> Glob<'static> {
         Glob {
             text: self.text.into_owned().into(),
-            plain: self.plain,
             paths: self.paths,
         }
-    }
-
-    /// What comes after the plain bytes; nothing if that ends too early.
-    fn tokens(&self) -> Option<Vec<Token>> {
-        let mut tokens = Vec::new();
-        let mut bytes = self.text.as_bytes()[self.plain..]
-            .iter()
-            .copied()
-            .peekable();
-        while let Some(byte) = bytes.next() {
-            tokens.push(match byte {
-                b'*' if bytes.next_if_eq(&b'*').is_some() => Token::Many(false),
-                b'*' => Token::Many(self.paths),
-                b'?' => Token::One(self.paths),
-                b'\\' => Token::Byte(bytes.next()?),
-                byte => Token::Byte(byte),
-            });
-        }
-        Some(tokens)
-    }
-
-    /// The pattern, if it has no characters that stand for others.
-    pub(super) fn as_literal(&self) -> Option<&[u8]> {
-        (self.plain == self.text.len()).then_some(self.text.as_bytes())
     }
 
     /// Whether the bytes match. The time is at most their number times the
     /// pattern's, whatever they are: they may be an asker's.
     pub fn matches(&self, bytes: &[u8]) -> bool {
-        let plain = &self.text.as_bytes()[..self.plain];
-        let Some(bytes) = bytes.strip_prefix(plain) else {
-            return false;
-        };
+        let pattern = self.text.as_bytes();
+        let pairs = pattern.iter().zip(bytes);
+        let same = pairs.take_while(|(wanted, byte)| wanted == byte && !is_special(**wanted));
+        let same = same.count();
+        let (pattern, bytes) = (&pattern[same..], &bytes[same..]);
         // Nearly all patterns end here, and need no further look.
-        match &self.text.as_bytes()[self.plain..] {
+        match pattern {
             [] => return bytes.is_empty(),
             b"*" => return !(self.paths && bytes.contains(&b'/')),
             b"**" => return true,
+            [wanted, ..] if !is_special(*wanted) => return false,
             _ => {}
         }
-        let tokens = self.tokens().unwrap_or_default();
+        let tokens = tokens(pattern, self.paths).unwrap_or_default();
         // reached[n]: the first n tokens match what has been read.
         let mut reached = vec![false; tokens.len() + 1];
         reached[0] = true;
@@ -228,9 +217,7 @@ mod tests {
     fn patterns_that_are_none() {
         Glob::new("").unwrap_err();
         Glob::new("a\\").unwrap_err();
-        assert_eq!(Glob::new("a*").unwrap().as_literal(), None);
-        assert_eq!(Glob::new(r"a\*").unwrap().as_literal(), None);
-        assert_eq!(Glob::new("a").unwrap().as_literal(), Some(&b"a"[..]));
+        assert!(!is_literal("a*") && !is_literal(r"a\*") && is_literal("a"));
     }
 
     /// The definition, as slow as it may be.

@@ -4,16 +4,21 @@
 use std::ffi::OsStr;
 use std::fmt;
 use std::fs;
-use std::io::{self, Read};
+use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
-use super::parse::{Fault, parse};
+use super::facts::Facts;
+use super::parse::{Fault, Read, parse};
+use super::plain::plain;
 use super::rule::Action;
 use super::{File, Policy};
 use crate::trust::{WeakSpot, way_to, weak_spot_to};
 
 /// The longest file that is read, in bytes.
 const MOST: u64 = 1024 * 1024;
+
+/// So much of a plain file is read at once, in bytes.
+const PIECE: usize = 8 * 1024;
 
 /// The directory of further files.
 const MORE: &str = "policy.d";
@@ -33,9 +38,23 @@ impl Policy {
     /// understand to the last key, or that somebody else than the reader and root
     /// could have written, removed or replaced.
     pub fn load(directory: &Path) -> Result<Self, PolicyError> {
+        Self::load_all(directory, None)
+    }
+
+    /// The same, to judge a request of which this is known. Rules that are not about it, as far as
+    /// that can be told, are understood like all others but not kept, as memory costs time.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Policy::load`].
+    pub fn load_for(directory: &Path, facts: &Facts) -> Result<Self, PolicyError> {
+        Self::load_all(directory, Some(facts))
+    }
+
+    fn load_all(directory: &Path, facts: Option<&Facts>) -> Result<Self, PolicyError> {
         let mut policy = Self::shipped();
         for file in all_files(directory)? {
-            policy.load_file(file, directory)?;
+            policy.load_file(file, directory, facts)?;
         }
         Ok(policy)
     }
@@ -48,7 +67,7 @@ impl Policy {
     pub fn check(directory: &Path) -> Result<Self, Vec<PolicyError>> {
         let mut policy = Self::shipped();
         let files = all_files(directory).map_err(|error| vec![error])?;
-        let load = |file| policy.load_file(file, directory).err();
+        let load = |file| policy.load_file(file, directory, None).err();
         let errors: Vec<_> = files.into_iter().filter_map(load).collect();
         if errors.is_empty() {
             Ok(policy)
@@ -58,28 +77,33 @@ impl Policy {
     }
 
     /// Adds the rules of a file, if it is there.
-    fn load_file(&mut self, file: PathBuf, directory: &Path) -> Result<(), PolicyError> {
-        let is_first = file.parent() == Some(directory);
-        match read(&file, reader())? {
-            Some(text) => self.add(file, text, is_first),
+    fn load_file(
+        &mut self,
+        path: PathBuf,
+        directory: &Path,
+        facts: Option<&Facts>,
+    ) -> Result<(), PolicyError> {
+        let is_first = path.parent() == Some(directory);
+        match open(&path, reader())? {
+            Some(file) => self.add(path, file, is_first, facts),
             None => Ok(()),
         }
     }
 
     /// Adds the rules of a file behind those that are there.
-    pub(super) fn add(
+    fn add(
         &mut self,
         path: PathBuf,
-        text: String,
+        file: impl io::Read + io::Seek,
         is_first: bool,
+        facts: Option<&Facts>,
     ) -> Result<(), PolicyError> {
-        if text.len() as u64 > MOST {
-            return Err(PolicyError::new(&path, What::TooLong));
-        }
-        let malformed = |fault| PolicyError::new(&path, What::Malformed(fault));
-        let (default, rules) = parse(text, is_first).map_err(malformed)?;
-        self.default = default.unwrap_or(self.default);
-        self.files.push(File { path, rules });
+        let read = read(file, is_first, facts).map_err(|what| PolicyError::new(&path, what))?;
+        self.default = read.default.unwrap_or(self.default);
+        self.files.push(File {
+            path,
+            rules: read.rules,
+        });
         Ok(())
     }
 
@@ -89,8 +113,12 @@ impl Policy {
     ///
     /// As for [`Policy::load`].
     pub fn parse(text: &str) -> Result<Self, PolicyError> {
+        Self::parse_for(text, None)
+    }
+
+    pub(super) fn parse_for(text: &str, facts: Option<&Facts>) -> Result<Self, PolicyError> {
         let mut policy = Self::shipped();
-        policy.add(Self::FILE.into(), text.into(), true)?;
+        policy.add(Self::FILE.into(), io::Cursor::new(text), true, facts)?;
         Ok(policy)
     }
 
@@ -102,7 +130,7 @@ impl Policy {
     /// The files, with how many rules each has.
     pub fn files(&self) -> impl Iterator<Item = (&Path, usize)> {
         let files = self.files.iter();
-        files.map(|file| (file.path.as_path(), file.rules.len()))
+        files.map(|file| (file.path.as_path(), file.rules.all.count))
     }
 }
 
@@ -142,7 +170,8 @@ fn is_trusted(path: &Path, reader: u32) -> Result<bool, PolicyError> {
     }
 }
 
-fn read(path: &Path, reader: u32) -> Result<Option<String>, PolicyError> {
+/// Opens a file, if it is there.
+fn open(path: &Path, reader: u32) -> Result<Option<fs::File>, PolicyError> {
     if !is_trusted(path, reader)? {
         return match fs::symlink_metadata(path) {
             // A link that leads nowhere is not the same as nothing.
@@ -153,20 +182,38 @@ fn read(path: &Path, reader: u32) -> Result<Option<String>, PolicyError> {
             Err(_) => Ok(None),
         };
     }
-    let read = || -> Result<String, What> {
+    let open = || -> Result<fs::File, What> {
         // Nobody but root could have put a FIFO here, but nobody shall wait for it.
         if !fs::metadata(path)?.is_file() {
             return Err(What::NoFile);
         }
-        let file = fs::File::open(path)?;
-        let length = file.metadata()?.len().min(MOST);
-        let mut text = String::with_capacity(usize::try_from(length).unwrap_or_default() + 1);
-        file.take(MOST + 1).read_to_string(&mut text)?;
-        Ok(text)
+        Ok(fs::File::open(path)?)
     };
-    read()
+    open()
         .map(Some)
         .map_err(|what| PolicyError::new(path, what))
+}
+
+/// Reads a file: as a plain one if it is one, and otherwise once more, as any.
+fn read(
+    mut file: impl io::Read + io::Seek,
+    is_first: bool,
+    facts: Option<&Facts>,
+) -> Result<Read, What> {
+    let mut start = file.by_ref().take(MOST);
+    if let Some(read) = plain(&mut start, &mut [0; PIECE], facts)
+        && start.limit() > 0
+        && (is_first || read.default.is_none())
+    {
+        return Ok(read);
+    }
+    file.rewind()?;
+    let mut text = String::new();
+    file.take(MOST + 1).read_to_string(&mut text)?;
+    if text.len() as u64 > MOST {
+        return Err(What::TooLong);
+    }
+    parse(&text, is_first, facts).map_err(What::Malformed)
 }
 
 /// The files of a directory that are read, in the order of their names' bytes.

@@ -92,11 +92,11 @@ impl Policy {
 
     /// Whether there is a rule that gives keys permissions of their own.
     pub fn sets_permissions(&self) -> bool {
-        self.rules()
-            .any(|(_, rule)| rule.grant().permissions.is_some())
+        let mut files = self.files.iter();
+        files.any(|file| file.rules.all.sets_permissions)
     }
 
-    /// All rules, in the order in which they are asked.
+    /// All rules that may be about the request, in the order in which they are asked.
     fn rules(&self) -> impl Iterator<Item = (Place, Rule<'_>)> {
         self.files.iter().enumerate().flat_map(|(file, read)| {
             let rules = read.rules.iter().enumerate();
@@ -172,7 +172,7 @@ impl Policy {
     ///
     /// A [`Refusal`] that says which doubt it is.
     pub fn rule_out(&self, kind: Kind, doubts: &Doubts) -> Result<(), Refusal> {
-        let tolerances = self.rules().map(|(_, rule)| rule.grant().tolerate);
+        let tolerances = self.files.iter().map(|file| file.rules.all.tolerate);
         let tolerance = tolerances.fold(Tolerance::default(), Tolerance::or);
         match doubts.beyond(tolerance, |doubt| doubt.matters_by(kind)) {
             None => Ok(()),

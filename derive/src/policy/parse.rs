@@ -8,23 +8,21 @@ use serde::de::{self, DeserializeSeed, Deserializer, MapAccess, Visitor};
 use toml::Spanned;
 
 use super::doubt::Doubt;
-use super::facts::Field;
-use super::glob::Glob;
+use super::facts::{Facts, Field};
 use super::pattern::PatternsOf;
-use super::plain::plain;
 use super::rule::{Action, Grant};
 use super::rules::{Draft, Rules};
 use crate::config::one_line;
 
 /// A file, understood to the last key.
-pub(super) struct File {
-    /// With where it is.
-    pub(super) default: Option<(usize, Action)>,
-    pub(super) rules: Draft,
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Read {
+    pub(super) default: Option<Action>,
+    pub(super) rules: Rules,
 }
 
 /// The same as it is written.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 struct Written {
     default: Option<Spanned<Action>>,
@@ -52,41 +50,41 @@ impl Fault {
     }
 }
 
-/// Reads a file: the default, if it is one that may have it, and the rules.
-pub(super) fn parse(text: String, is_first: bool) -> Result<(Option<Action>, Rules), Fault> {
-    let file = plain(&text).map_or_else(|| whole(&text), Ok)?;
-    if let Some((place, _)) = file.default
-        && !is_first
-    {
-        let what = "the default belongs into policy.toml; here, end with a rule without conditions";
-        return Err(Fault::at(&text, place, what));
-    }
-    Ok((file.default.map(|(_, action)| action), file.rules.of(text)))
-}
-
-/// Reads any file, and says where the first thing that is wrong with it is.
-pub(super) fn whole(text: &str) -> Result<File, Fault> {
+/// Reads any file, and says where the first thing that is wrong with it is. Only the first of
+/// a policy's files may have a default.
+pub(super) fn parse(text: &str, is_first: bool, facts: Option<&Facts>) -> Result<Read, Fault> {
     let written: Written = toml::from_str(text).map_err(|error| {
         let offset = error.span().map_or(0, |span| span.start);
         Fault::at(text, offset, error.message())
     })?;
-    let default = written
-        .default
-        .map(|default| (default.span().start, default.into_inner()));
-    let mut rules = Draft::new(text.len(), written.rules.len(), written.rules.len());
+    if let Some(default) = &written.default
+        && !is_first
+    {
+        let what = "the default belongs into policy.toml; here, end with a rule without conditions";
+        return Err(Fault::at(text, default.span().start, what));
+    }
+    let mut rules = Draft::new(facts);
     let (mut line, mut done) = (1, 0);
     for rule in written.rules {
         let start = rule.span().start;
         line += newlines(&text[done..start]);
         done = start;
         let rule = rule.into_inner();
-        for (field, glob) in &rule.patterns {
-            rules.may_be(*field, glob, 0);
+        if let Some(name) = &rule.name {
+            rules.name(name);
         }
-        let name = rule.name.map(|name| rules.meant(&name));
-        rules.end_rule(line, name, rule.says);
+        for (field, patterns) in &rule.conditions {
+            for pattern in patterns {
+                rules.may_be(*field, pattern);
+            }
+            rules.end_condition();
+        }
+        rules.end_rule(line, rule.says);
     }
-    Ok(File { default, rules })
+    Ok(Read {
+        default: written.default.map(Spanned::into_inner),
+        rules: rules.rules(),
+    })
 }
 
 fn newlines(text: &str) -> usize {
@@ -130,6 +128,7 @@ impl Key {
         "tolerate",
     ];
 
+    #[inline]
     pub(super) fn of_name(name: &[u8]) -> Option<Self> {
         Some(match name {
             b"name" => Self::Name,
@@ -206,11 +205,10 @@ impl<'de> Deserialize<'de> for Key {
 }
 
 /// A rule, as the general reader has it.
-#[derive(Debug)]
 struct Rule {
     name: Option<String>,
     says: (Action, Grant),
-    patterns: Vec<(Field, Glob<'static>)>,
+    conditions: Vec<(Field, Vec<String>)>,
 }
 
 impl<'de> Deserialize<'de> for Rule {
@@ -229,15 +227,14 @@ impl<'de> Visitor<'de> for RuleVisitor {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Rule, A::Error> {
-        let (mut says, mut name, mut patterns) = (Says::default(), None, Vec::new());
+        let (mut says, mut name, mut conditions) = (Says::default(), None, Vec::new());
         while let Some(key) = map.next_key()? {
             let grant = &mut says.grant;
             match key {
                 Key::Name => name = Some(map.next_value()?),
                 Key::Action => says.action = Some(map.next_value()?),
                 Key::Field(field) => {
-                    let globs = map.next_value_seed(PatternsOf(field))?;
-                    patterns.extend(globs.into_iter().map(|glob| (field, glob)));
+                    conditions.push((field, map.next_value_seed(PatternsOf(field))?));
                 }
                 Key::Permissions => {
                     grant.permissions = Some(map.next_value_seed(Number::PERMISSIONS)?);
@@ -258,7 +255,7 @@ impl<'de> Visitor<'de> for RuleVisitor {
         Ok(Rule {
             name,
             says: says.whole().map_err(de::Error::custom)?,
-            patterns,
+            conditions,
         })
     }
 }

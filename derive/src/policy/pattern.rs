@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use std::fmt;
 
 use super::facts::Field;
-use super::glob::{self, Glob};
+use super::glob::{self, is_literal};
 use crate::identity::Kind;
 use crate::request::{KeyType, What};
 use serde::de::{self, DeserializeSeed, Deserializer, SeqAccess, Visitor};
@@ -13,32 +13,30 @@ use serde::de::{self, DeserializeSeed, Deserializer, SeqAccess, Visitor};
 /// A pattern, or a list of them, for a field.
 pub(super) struct PatternsOf(pub(super) Field);
 
-type Globs = Vec<Glob<'static>>;
-
 impl<'de> DeserializeSeed<'de> for PatternsOf {
-    type Value = Globs;
+    type Value = Vec<String>;
 
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Globs, D::Error> {
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Vec<String>, D::Error> {
         deserializer.deserialize_any(self)
     }
 }
 
 impl<'de> Visitor<'de> for PatternsOf {
-    type Value = Globs;
+    type Value = Vec<String>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}, or a list of them", Pattern(self.0))
     }
 
-    fn visit_str<E: de::Error>(self, text: &str) -> Result<Globs, E> {
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<Vec<String>, E> {
         Ok(vec![Pattern(self.0).visit_str(text)?])
     }
 
-    fn visit_i64<E: de::Error>(self, number: i64) -> Result<Globs, E> {
+    fn visit_i64<E: de::Error>(self, number: i64) -> Result<Vec<String>, E> {
         Ok(vec![Pattern(self.0).visit_i64(number)?])
     }
 
-    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Globs, A::Error> {
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Vec<String>, A::Error> {
         let mut patterns = Vec::new();
         while let Some(pattern) = list.next_element_seed(Pattern(self.0))? {
             patterns.push(pattern);
@@ -66,7 +64,7 @@ impl fmt::Display for Pattern {
 }
 
 impl<'de> DeserializeSeed<'de> for Pattern {
-    type Value = Glob<'static>;
+    type Value = String;
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
         deserializer.deserialize_any(self)
@@ -74,7 +72,7 @@ impl<'de> DeserializeSeed<'de> for Pattern {
 }
 
 impl Visitor<'_> for Pattern {
-    type Value = Glob<'static>;
+    type Value = String;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)
@@ -88,8 +86,8 @@ impl Visitor<'_> for Pattern {
     }
 
     fn visit_str<E: de::Error>(self, text: &str) -> Result<Self::Value, E> {
-        let glob = self.of_text(text, glob::plain(text)).map_err(E::custom)?;
-        Ok(glob.into_owned())
+        let pattern = self.of_text(text).map_err(E::custom)?;
+        Ok(pattern.into_owned())
     }
 }
 
@@ -100,54 +98,60 @@ impl Pattern {
     }
 
     /// The pattern that a number is, where it can be one.
-    pub(super) fn of_number(self, number: i64) -> Result<Glob<'static>, Cow<'static, str>> {
+    pub(super) fn of_number(self, number: i64) -> Result<String, String> {
         let (range, what) = if self.0 == Field::What {
             (1..=1024, "length from 1 to 1024")
         } else {
             // -1 is no id.
             (0..=i64::from(u32::MAX) - 1, "user's or group's")
         };
-        if !range.contains(&number) {
-            return Err(format!("{number} is no {what}").into());
+        if range.contains(&number) {
+            Ok(number.to_string())
+        } else {
+            Err(format!("{number} is no {what}"))
         }
-        Ok(Glob::new(number.to_string())?)
     }
 
-    /// The pattern that a string is, of which so many bytes stand for themselves.
+    /// The pattern that a string is.
     #[inline]
-    pub(super) fn of_text(self, text: &str, plain: usize) -> Result<Glob<'_>, Cow<'static, str>> {
-        let glob = match self.0 {
+    pub(super) fn of_text(self, text: &str) -> Result<Cow<'_, str>, Cow<'static, str>> {
+        match self.0 {
             Field::Uid => return Err("uid is a number; a name is called user".into()),
             Field::Gid => return Err("gid is a number; a name is called group".into()),
-            Field::Exe | Field::Unit => Glob::checked(text.into(), plain, true),
-            Field::Sha256 if text.bytes().any(|byte| byte.is_ascii_uppercase()) => {
-                Glob::new(text.to_ascii_lowercase())
-            }
-            _ => Glob::checked(text.into(), plain, false),
-        }?;
-        match self.misfit(text, glob.as_literal()) {
-            None => Ok(glob),
+            _ => {}
+        }
+        if let Some(what) = glob::fault(text) {
+            return Err(what.into());
+        }
+        match self.misfit(text) {
             Some(what) => Err(format!("'{}' {what}", text.escape_debug()).into()),
+            None if self.0 == Field::Sha256
+                && text.bytes().any(|byte| byte.is_ascii_uppercase()) =>
+            {
+                Ok(text.to_ascii_lowercase().into())
+            }
+            None => Ok(text.into()),
         }
     }
 
     /// Why nothing can ever match the pattern, as far as that can be told.
-    fn misfit(self, text: &str, literal: Option<&[u8]>) -> Option<&'static str> {
-        let is_none = |is_word: &dyn Fn(&[u8]) -> bool| literal.is_some_and(|word| !is_word(word));
+    #[inline]
+    fn misfit(self, text: &str) -> Option<&'static str> {
+        let is_none = |is_word: fn(&[u8]) -> bool| !is_word(text.as_bytes()) && is_literal(text);
         let what = match self.0 {
-            Field::KeyType if is_none(&|word| KeyType::parse(word).is_ok()) => {
+            Field::KeyType if is_none(|word| KeyType::parse(word).is_ok()) => {
                 "is no key type: it takes user, logon, big_key and asymmetric"
             }
-            Field::What if is_none(&|word| What::parse(word).is_ok()) => {
+            Field::What if is_none(|word| What::parse(word).is_ok()) => {
                 "is nothing that a key can be: it takes 1 to 1024, rsa2048, rsa3072, rsa4096, \
                  p256, p384 and ed25519"
             }
-            Field::Identity if is_none(&|word| Kind::from_word(word).is_some()) => {
+            Field::Identity if is_none(|word| Kind::from_word(word).is_some()) => {
                 "is no identity: it takes path, csum, id, cgroup and verity"
             }
             Field::Exe if !text.starts_with(['/', '*']) => "is no absolute path",
             Field::Unit if text.contains('/') => "is a path: a unit is called as in nginx.service",
-            Field::Unit if is_none(&super::is_unit) => {
+            Field::Unit if is_none(super::is_unit) => {
                 "is no unit that processes are in: such names end in .service, .scope, .socket, \
                  .mount or .swap"
             }

@@ -12,140 +12,193 @@
 //! ```
 //!
 //! where a value is a string, a number in decimal or hexadecimal digits,
-//! `true`, `false`, or a list of strings and numbers, and there is no `\` anywhere. What they mean is decided where it
-//! is for every file: by `parse` and `pattern`. Whatever is not plain, or is wrong, is left
-//! to the general reader, which also says what is wrong.
+//! `true`, `false`, or a list of strings and numbers in the same line, and there is no `\` anywhere.
+//! What they mean is decided where it is for every file: by `parse` and `pattern`. Whatever is not
+//! plain, or is wrong, is left to the general reader, which also says what is wrong.
+//!
+//! It is read through a small buffer: each page of memory that the text took would cost the asker
+//! microseconds.
 
-use serde::Deserialize;
-use serde::de::IntoDeserializer;
-use serde::de::value::{Error, StrDeserializer};
+use std::io;
 
-use super::lines::{Is, Line, Lines, Value};
-use super::parse::{File, Key, Number, Says};
+use super::facts::{Facts, Field};
+use super::lines::Rest;
+use super::parse::{Key, Number, Read, Says};
 use super::pattern::Pattern;
-use super::rules::{Draft, Part};
+use super::rule::Action;
+use super::rules::Draft;
 
-/// Reads a plain file; nothing if it is another.
-pub(super) fn plain(text: &str) -> Option<File> {
-    let mut lines = Lines::of(text)?;
-    // Where there are no lists, a rule has two of the one, and patterns and an action of the other.
-    let count = |byte| memchr::memchr_iter(byte, text.as_bytes()).count();
-    let rules = count(b'[') / 2;
-    let patterns = count(b'=').saturating_sub(rules);
-    let mut file = File {
+/// Reads a plain file through a buffer, in which each of its lines has to have room; nothing if it
+/// is another.
+pub(super) fn plain(
+    mut file: impl io::Read,
+    buffer: &mut [u8],
+    facts: Option<&Facts>,
+) -> Option<Read> {
+    let mut reader = Reader {
         default: None,
-        rules: Draft::new(text.len(), rules, patterns),
+        rules: Draft::new(facts),
+        rule: None,
+        line: 0,
     };
+    let mut filled = 0;
     loop {
-        match lines.next()? {
-            Line::End => return Some(file),
-            Line::Rule => break,
-            Line::Pair { key, value } => {
-                if key != b"default" || file.default.is_some() {
-                    return None;
-                }
-                file.default = Some((value.at, value.word()?));
-            }
+        let more = file.read(&mut buffer[filled..]).ok()?;
+        filled += more;
+        let whole = if more == 0 {
+            filled
+        } else {
+            memchr::memrchr(b'\n', &buffer[..filled]).map_or(0, |newline| newline + 1)
+        };
+        reader.read(std::str::from_utf8(&buffer[..whole]).ok()?)?;
+        if more == 0 {
+            return reader.end();
+        }
+        buffer.copy_within(whole..filled, 0);
+        filled -= whole;
+        if filled == buffer.len() {
+            return None;
         }
     }
-    while read(&mut lines, &mut file.rules)? {}
-    Some(file)
 }
 
-/// Reads a rule whose first line has been read; says whether another follows.
-fn read(lines: &mut Lines<'_>, rules: &mut Draft) -> Option<bool> {
-    let line = lines.number;
-    let (mut says, mut name, mut given) = (Says::default(), None, 0);
-    let another = loop {
-        match lines.next()? {
-            Line::End => break false,
-            Line::Rule => break true,
-            Line::Pair { key, value } => {
-                let key = Key::of_name(key)?;
-                if given & key.bit() != 0 {
-                    return None;
+/// What has been read so far.
+struct Reader<'a> {
+    default: Option<Action>,
+    rules: Draft<'a>,
+    /// The last one, which may go on.
+    rule: Option<Rule>,
+    /// The last line's number.
+    line: usize,
+}
+
+/// A rule of which some lines have been read.
+struct Rule {
+    line: usize,
+    says: Says,
+    /// The bits of the keys.
+    given: u32,
+}
+
+impl Reader<'_> {
+    /// Reads some whole lines.
+    fn read(&mut self, lines: &str) -> Option<()> {
+        let mut rest = Rest::of(lines);
+        while !rest.is_empty() {
+            self.line += 1;
+            rest.skip_blanks();
+            match rest.byte() {
+                None | Some(b'\n' | b'#') => {}
+                Some(b'[') => {
+                    rest.rule()?;
+                    self.end_rule()?;
+                    self.rule = Some(Rule {
+                        line: self.line,
+                        says: Says::default(),
+                        given: 0,
+                    });
                 }
-                given |= key.bit();
-                says.grants |= key.is_grant();
-                put(key, value, &mut says, &mut name, rules)?;
+                Some(_) => self.read_pair(&mut rest)?,
             }
+            rest.end_line()?;
         }
-    };
-    rules.end_rule(line, name, says.whole().ok()?);
-    Some(another)
-}
+        Some(())
+    }
 
-#[inline]
-fn put(
-    key: Key,
-    value: Value<'_>,
-    says: &mut Says,
-    name: &mut Option<Part>,
-    rules: &mut Draft,
-) -> Option<()> {
-    let grant = &mut says.grant;
-    match (key, value.is) {
-        (Key::Name, Is::Text { text, .. }) => *name = Some(Draft::written(value.at + 1, text)),
-        (Key::Action, _) => says.action = Some(value.word()?),
-        (Key::Field(field), Is::List(items)) => {
-            let mut is_empty = true;
-            for value in items.each() {
-                value.pattern(Pattern(field), rules)?;
-                is_empty = false;
-            }
-            if is_empty {
+    #[inline]
+    fn read_pair(&mut self, rest: &mut Rest<'_>) -> Option<()> {
+        let key = rest.key()?;
+        let Some(rule) = &mut self.rule else {
+            if key != b"default" || self.default.is_some() {
                 return None;
             }
+            self.default = Some(rest.word()?);
+            return Some(());
+        };
+        let key = Key::of_name(key)?;
+        if rule.given & key.bit() != 0 {
+            return None;
         }
-        (Key::Field(field), _) => value.pattern(Pattern(field), rules)?,
-        (Key::Permissions, Is::Number(number)) => {
-            grant.permissions = Some(Number::PERMISSIONS.check(number).ok()?);
+        rule.given |= key.bit();
+        rule.says.grants |= key.is_grant();
+        read_value(key, rest, &mut rule.says, &mut self.rules)
+    }
+
+    fn end_rule(&mut self) -> Option<()> {
+        if let Some(rule) = self.rule.take() {
+            self.rules.end_rule(rule.line, rule.says.whole().ok()?);
         }
-        (Key::TimeoutSeconds, Is::Number(number)) => {
-            grant.timeout_seconds = Some(Number::SECONDS.check(number).ok()?);
+        Some(())
+    }
+
+    fn end(mut self) -> Option<Read> {
+        self.end_rule()?;
+        Some(Read {
+            default: self.default,
+            rules: self.rules.rules(),
+        })
+    }
+}
+
+/// Reads what a rule says under a key.
+#[inline]
+fn read_value(key: Key, rest: &mut Rest<'_>, says: &mut Says, rules: &mut Draft<'_>) -> Option<()> {
+    let grant = &mut says.grant;
+    match key {
+        Key::Name => rules.name(rest.string()?),
+        Key::Action => says.action = Some(rest.word()?),
+        Key::Field(field) => read_condition(field, rest, rules)?,
+        Key::Permissions => {
+            grant.permissions = Some(Number::PERMISSIONS.check(rest.number()?).ok()?);
         }
-        (Key::MinimumGeneration, Is::Number(number)) => {
-            grant.minimum_generation = Number::GENERATION.check(number).ok()?;
+        Key::TimeoutSeconds => {
+            grant.timeout_seconds = Some(Number::SECONDS.check(rest.number()?).ok()?);
         }
-        (Key::ScopeAny, Is::Flag(flag)) => grant.scope_any = flag,
-        (Key::Tolerate, Is::List(items)) => {
-            for word in items.each() {
-                grant.tolerate.add(word.word()?);
-            }
+        Key::MinimumGeneration => {
+            grant.minimum_generation = Number::GENERATION.check(rest.number()?).ok()?;
         }
-        _ => return None,
+        Key::ScopeAny => grant.scope_any = rest.flag()?,
+        Key::Tolerate => rest.list(|rest| {
+            grant.tolerate.add(rest.word()?);
+            Some(())
+        })?,
     }
     Some(())
 }
 
-impl<'a> Value<'a> {
-    /// What it is one word of a few for.
-    fn word<T: Deserialize<'a>>(self) -> Option<T> {
-        let Is::Text { text, .. } = self.is else {
+/// Reads what a field may be: one pattern, or a list that is not empty.
+#[inline]
+fn read_condition(field: Field, rest: &mut Rest<'_>, rules: &mut Draft<'_>) -> Option<()> {
+    if rest.byte()? == b'[' {
+        let mut is_empty = true;
+        rest.list(|rest| {
+            is_empty = false;
+            read_pattern(field, rest, rules)
+        })?;
+        if is_empty {
             return None;
-        };
-        let word: StrDeserializer<'_, Error> = text.into_deserializer();
-        T::deserialize(word).ok()
+        }
+    } else {
+        read_pattern(field, rest, rules)?;
     }
+    rules.end_condition();
+    Some(())
+}
 
-    /// Adds the pattern that it is to the rule that is being read.
-    #[inline]
-    fn pattern(self, pattern: Pattern, rules: &mut Draft) -> Option<()> {
-        let glob = match self.is {
-            Is::Text { text, plain } => pattern.of_text(text, plain).ok()?,
-            Is::Number(number) if pattern.is_number() => pattern.of_number(number).ok()?,
-            _ => return None,
-        };
-        rules.may_be(pattern.0, &glob, self.at + 1);
-        Some(())
+#[inline]
+fn read_pattern(field: Field, rest: &mut Rest<'_>, rules: &mut Draft<'_>) -> Option<()> {
+    let pattern = Pattern(field);
+    if pattern.is_number() && rest.byte()?.is_ascii_digit() {
+        rules.may_be(field, &pattern.of_number(rest.number()?).ok()?);
+    } else {
+        rules.may_be(field, &pattern.of_text(rest.string()?).ok()?);
     }
+    Some(())
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::parse::whole;
-    use super::super::rule::Action;
-    use super::super::rules::Rules;
+    use super::super::parse::parse;
     use super::*;
 
     const LINES: &[&str] = &[
@@ -177,11 +230,6 @@ mod tests {
         "[[ rule ]]", "\n[[rule]]\n", "a.b", "\"uid\"", "-", ".",
     ];
 
-    /// What a file says.
-    fn all(text: &str, file: File) -> (Option<(usize, Action)>, Rules) {
-        (file.default, file.rules.of(text.into()))
-    }
-
     #[test]
     fn a_plain_file_means_the_same_to_the_general_reader() {
         // Any numbers do that are always the same.
@@ -192,6 +240,7 @@ mod tests {
             state ^= state << 17;
             usize::try_from(state >> 33).unwrap() % limit
         };
+        let facts = Facts::of_strings(b"user", b"tpm2:derived:tls:x");
         let (mut read, mut left) = (0, 0);
         for _ in 0..20_000 {
             let mut text = String::new();
@@ -212,16 +261,15 @@ mod tests {
                 }
                 text.insert_str(place, PIECES[below(PIECES.len())]);
             }
-            if let Some(file) = plain(&text) {
-                assert_eq!(
-                    Ok(all(&text, file)),
-                    whole(&text).map(|file| all(&text, file)),
-                    "{text:?}"
-                );
-                read += 1;
-            } else {
+            // Most of it does not fit into the buffer at once.
+            let Some(file) = plain(text.as_bytes(), &mut [0; 80], None) else {
                 left += 1;
-            }
+                continue;
+            };
+            read += 1;
+            assert_eq!(Ok(file), parse(&text, true, None), "{text:?}");
+            let file = plain(text.as_bytes(), &mut [0; 80], Some(&facts)).unwrap();
+            assert_eq!(Ok(file), parse(&text, true, Some(&facts)), "{text:?}");
         }
         assert!(read > 4_000 && left > 4_000, "{read} {left}");
     }
@@ -231,9 +279,34 @@ mod tests {
         let text = "# for all\ndefault = \"deny\"\n\n[[rule]]\nname = \"web\"  # ours\n\
                     action = \"allow\"\nuid = [33, 34]\npermissions = 0x3f010000\n\
                     scope_any = true\n\n[[rule]]\naction = 'deny'\n";
-        let file = plain(text).unwrap();
-        let (default, rules) = all(text, file);
-        assert_eq!(rules.len(), 2);
-        assert_eq!((default, rules), all(text, whole(text).unwrap()));
+        let file = plain(text.as_bytes(), &mut [0; 80], None).unwrap();
+        assert_eq!(file.rules.all.count, 2);
+        assert_eq!(Ok(file), parse(text, true, None));
+        let last_line = text.trim_end();
+        assert_eq!(
+            plain(last_line.as_bytes(), &mut [0; 80], None),
+            plain(text.as_bytes(), &mut [0; 80], None)
+        );
+    }
+
+    #[test]
+    fn what_does_not_fit_or_is_no_text_is_not_plain() {
+        let read = |text: &[u8]| plain(text, &mut [0; 16], None);
+        for text in [
+            &b"# 3456789012345\n"[..],
+            b"#\n# 3456789012345\n",
+            b"# 345678901234",
+            "# \u{e9}\u{e9}\u{e9}\u{e9}\n# \u{e9}\n".as_bytes(),
+        ] {
+            assert!(read(text).is_some(), "{}", text.escape_ascii());
+        }
+        for text in [
+            &b"# 345678901234567\n"[..],
+            b"# 34567890123456",
+            b"#\n# \xff\n",
+            b"#\n# \xc3",
+        ] {
+            assert!(read(text).is_none(), "{}", text.escape_ascii());
+        }
     }
 }

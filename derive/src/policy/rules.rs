@@ -1,16 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! The rules of a file, as parts of its text.
+//! The rules of a file.
 //!
 //! Each request reads the policy anew, into memory that is locked and in the end
-//! overwritten. So the names and patterns of a thousand rules are no strings of their own:
-//! they stay where they were read, in the file's text.
+//! overwritten. So the names and patterns of a thousand rules are no strings of their own
+//! but parts of one; and of a rule that is known not to be about the request, no more is
+//! kept than counts.
 
 use std::borrow::Cow;
 use std::fmt;
 
-use super::facts::Field;
+use super::doubt::Tolerance;
+use super::facts::{Facts, Field};
 use super::glob::Glob;
-use super::rule::{Action, Grant};
+use super::rule::{Action, Grant, Met};
 
 /// A part of something, from one place to another.
 #[derive(Clone, Copy, Debug)]
@@ -53,25 +55,29 @@ struct Entry {
 struct Pattern {
     field: Field,
     text: Part,
-    /// As in [`Glob`].
-    plain: u32,
-    paths: bool,
 }
 
-/// The rules of a file.
+/// The rules of a file that may be about a request, and what is known of all.
 #[derive(Clone, Default)]
 pub(super) struct Rules {
-    /// The file's, and behind it what is not written there as it is meant.
+    pub(super) all: All,
+    /// All names and patterns.
     text: String,
     entries: Vec<Entry>,
     patterns: Vec<Pattern>,
 }
 
-impl Rules {
-    pub(super) fn len(&self) -> usize {
-        self.entries.len()
-    }
+/// What is known of all rules of a file.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct All {
+    pub(super) count: usize,
+    /// Whether one gives keys permissions of their own.
+    pub(super) sets_permissions: bool,
+    /// What any of them tolerates.
+    pub(super) tolerate: Tolerance,
+}
 
+impl Rules {
     pub(super) fn get(&self, number: usize) -> Rule<'_> {
         Rule {
             rules: self,
@@ -88,7 +94,7 @@ impl Rules {
 
 impl PartialEq for Rules {
     fn eq(&self, other: &Self) -> bool {
-        self.iter().eq(other.iter())
+        self.all == other.all && self.iter().eq(other.iter())
     }
 }
 
@@ -171,8 +177,7 @@ impl<'a> Condition<'a> {
     pub(super) fn patterns(self) -> impl Iterator<Item = Glob<'a>> {
         self.patterns.iter().map(move |pattern| Glob {
             text: Cow::Borrowed(&self.text[pattern.text.range()]),
-            plain: pattern.plain as usize,
-            paths: pattern.paths,
+            paths: pattern.field.is_path(),
         })
     }
 }
@@ -191,73 +196,105 @@ impl fmt::Debug for Condition<'_> {
 }
 
 /// Rules while they are read.
-pub(super) struct Draft {
-    /// So long is the text that there are parts of.
-    length: usize,
-    /// What comes behind it.
-    more: String,
-    entries: Vec<Entry>,
-    patterns: Vec<Pattern>,
+pub(super) struct Draft<'a> {
+    /// What is known of the request.
+    facts: Option<&'a Facts>,
+    rules: Rules,
+    /// What is read just now.
+    current: Current,
 }
 
-impl Draft {
-    /// None yet, of a text of so many bytes, with room for so many.
-    pub(super) fn new(length: usize, rules: usize, patterns: usize) -> Self {
+/// A rule that is being read.
+#[derive(Default)]
+struct Current {
+    name: Option<Part>,
+    /// It is not about the request.
+    is_passed_over: bool,
+    /// How much text there was before it.
+    text: usize,
+    /// How many patterns there were before it, and before its last condition.
+    patterns: usize,
+    condition: usize,
+}
+
+impl<'a> Draft<'a> {
+    /// None yet. If something is known of the request, only those will be kept that may be
+    /// about it.
+    pub(super) fn new(facts: Option<&'a Facts>) -> Self {
         Self {
-            length,
-            more: String::new(),
-            entries: Vec::with_capacity(rules),
-            patterns: Vec::with_capacity(patterns),
+            facts,
+            rules: Rules::default(),
+            current: Current::default(),
         }
     }
 
-    /// A part of the text.
-    pub(super) fn written(start: usize, text: &str) -> Part {
+    #[inline]
+    fn keep(&mut self, text: &str) -> Part {
+        let start = self.rules.text.len();
+        self.rules.text.push_str(text);
         Part::new(start, text.len())
     }
 
-    /// What is not a part of it as it is meant.
-    pub(super) fn meant(&mut self, text: &str) -> Part {
-        let start = self.length + self.more.len();
-        self.more.push_str(text);
-        Part::new(start, text.len())
+    /// The name of the rule that is being read.
+    pub(super) fn name(&mut self, name: &str) {
+        self.current.name = Some(self.keep(name));
     }
 
-    /// Adds to the rule that is being read that a field may be this, which is written at a
-    /// place if it is not meant otherwise.
-    pub(super) fn may_be(&mut self, field: Field, glob: &Glob<'_>, at: usize) {
-        let text = match &glob.text {
-            Cow::Borrowed(text) => Self::written(at, text),
-            Cow::Owned(text) => self.meant(text),
-        };
-        self.patterns.push(Pattern {
-            field,
-            text,
-            plain: short(glob.plain),
-            paths: glob.paths,
-        });
+    /// Adds to the rule that is being read that a field may be this.
+    #[inline]
+    pub(super) fn may_be(&mut self, field: Field, pattern: &str) {
+        if !self.current.is_passed_over {
+            let text = self.keep(pattern);
+            self.rules.patterns.push(Pattern { field, text });
+        }
+    }
+
+    /// The field may be nothing else.
+    #[inline]
+    pub(super) fn end_condition(&mut self) {
+        let Self { rules, current, .. } = self;
+        if let Some(facts) = self.facts
+            && !current.is_passed_over
+        {
+            let condition = Condition {
+                text: &rules.text,
+                patterns: &rules.patterns[current.condition..],
+            };
+            current.is_passed_over = condition.met(facts) == Met::No;
+        }
+        current.condition = rules.patterns.len();
     }
 
     /// The rule that is being read has been read.
-    pub(super) fn end_rule(&mut self, line: usize, name: Option<Part>, says: (Action, Grant)) {
-        let start = self.entries.last().map_or(0, |rule| rule.patterns.end) as usize;
-        self.patterns[start..].sort_by_key(|pattern| pattern.field);
-        self.entries.push(Entry {
-            line,
-            name,
-            says,
-            patterns: Part::new(start, self.patterns.len() - start),
-        });
+    pub(super) fn end_rule(&mut self, line: usize, says: (Action, Grant)) {
+        let Self { rules, current, .. } = self;
+        let (_, grant) = says;
+        rules.all.count += 1;
+        rules.all.sets_permissions |= grant.permissions.is_some();
+        rules.all.tolerate = rules.all.tolerate.or(grant.tolerate);
+        if current.is_passed_over {
+            rules.text.truncate(current.text);
+            rules.patterns.truncate(current.patterns);
+        } else {
+            let patterns = &mut rules.patterns[current.patterns..];
+            patterns.sort_by_key(|pattern| pattern.field);
+            rules.entries.push(Entry {
+                line,
+                name: current.name,
+                says,
+                patterns: Part::new(current.patterns, patterns.len()),
+            });
+        }
+        *current = Current {
+            text: rules.text.len(),
+            patterns: rules.patterns.len(),
+            condition: rules.patterns.len(),
+            ..Current::default()
+        };
     }
 
-    /// All of them.
-    pub(super) fn of(self, mut text: String) -> Rules {
-        text.truncate(self.length);
-        text.push_str(&self.more);
-        Rules {
-            text,
-            entries: self.entries,
-            patterns: self.patterns,
-        }
+    /// All that have been kept.
+    pub(super) fn rules(self) -> Rules {
+        self.rules
     }
 }

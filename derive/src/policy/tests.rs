@@ -118,6 +118,63 @@ fn the_first_rule_that_is_about_it_decides() {
 }
 
 #[test]
+fn a_policy_that_is_read_for_a_request_decides_it_as_all_of_it_does() {
+    let text = "default = \"deny\"\n\
+         [[rule]]\nname = \"a\"\naction = \"allow\"\nuid = 7\nkey_id = [\"b\", \"a*\"]\n\
+         permissions = 0x3f010000\n\
+         [[rule]]\naction = \"deny\"\nkey_type = \"logon\"\nkey_id = \"*\"\n\
+         [[rule]]\naction = \"allow\"\nkey_id = \"c\"\ntolerate = [\"traced\"]\n\
+         [[rule]]\naction = \"allow\"\nuser = \"bob\"\nkey_type = [\"logon\", \"user\"]\n";
+    let all = policy(text);
+    let mut kept = Vec::new();
+    for key_id in ["a", "ab", "b", "c", "d"] {
+        let facts = Facts::of_strings(b"user", format!("tpm2:derived:{key_id}").as_bytes());
+        let read = Policy::parse_for(text, Some(&facts)).unwrap();
+        kept.push(
+            read.rules()
+                .map(|(_, rule)| rule.line())
+                .collect::<Vec<_>>(),
+        );
+        assert_eq!(read.sets_permissions(), all.sets_permissions());
+        assert_eq!(
+            read.files().collect::<Vec<_>>(),
+            all.files().collect::<Vec<_>>()
+        );
+        for (uid, user) in [(7, "bob"), (8, "bob"), (8, "eve")] {
+            let known = || Known::new([(Field::User, Found::known(user))]);
+            let (mut asked, mut asked_all) = (known(), known());
+            let decide = |policy: &Policy, known: &mut Known| {
+                let decided = policy.decide(identified(key_id, "32 id", uid), known);
+                decided.map(|decision| (decision.grant(), decision.by().to_owned()))
+            };
+            assert_eq!(decide(&read, &mut asked), decide(&all, &mut asked_all));
+            assert_eq!(asked.asked, asked_all.asked);
+        }
+        let mut traced = Doubts::default();
+        traced.add(Doubt::Traced, "it is traced");
+        assert_eq!(read.rule_out(Kind::Id, &traced), Ok(()));
+    }
+    assert_eq!(
+        kept,
+        [
+            vec![2, 16],
+            vec![2, 16],
+            vec![2, 16],
+            vec![12, 16],
+            vec![16]
+        ]
+    );
+    // The last is wrong, whomever it is about.
+    let wrong = text.to_owned() + "[[rule]]\nkey_id = \"z\"\naction = \"permit\"\n";
+    let facts = Facts::of_strings(b"user", b"tpm2:derived:a");
+    let error = Policy::parse_for(&wrong, Some(&facts)).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        Policy::parse(&wrong).unwrap_err().to_string()
+    );
+}
+
+#[test]
 fn every_field() {
     for (condition, yes, no) in [
         ("key_id = \"x*\"", ("x1", "32 id"), ("y", "32 id")),
