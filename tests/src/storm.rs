@@ -4,27 +4,66 @@
 //!
 //! Needs root, to become other users.
 
+use std::fmt;
 use std::io::{BufRead, BufReader, PipeReader, PipeWriter, pipe};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use tdk_client::Identity;
-
 use crate::live::Killed;
+use crate::oracle::Request;
 
 /// A request that is to be made.
 #[derive(Clone, Debug)]
 pub struct Asking {
     /// Who asks.
     pub uid: u32,
+    /// Of which type the key is to be: `user`, `logon` or `asymmetric`.
+    pub key_type: &'static str,
     /// For which key.
     pub key_id: String,
-    /// How long it is to be.
-    pub length: u16,
-    /// By what the asker is to be known.
-    pub identity: Identity,
+    /// How long it is to be, or which pair of keys.
+    pub what: String,
+    /// By what the asker is to be known: `path` or `id`.
+    pub identity: &'static str,
+}
+
+impl Asking {
+    /// What the asker has as its arguments.
+    pub fn arguments(&self, number: usize) -> [String; 5] {
+        [
+            number.to_string(),
+            self.key_type.into(),
+            self.key_id.clone(),
+            self.what.clone(),
+            self.identity.into(),
+        ]
+    }
+
+    /// The same, by that program, for the oracle.
+    pub fn request(&self, program: &str) -> Request {
+        let value = if self.identity == "path" { program } else { "" };
+        let info = format!("{} {}", self.what, self.identity);
+        Request {
+            key_type: self.key_type.into(),
+            ..Request::user(&self.key_id, &info, self.uid, value)
+        }
+    }
+}
+
+/// The keys of these users that are neither there nor refused yet, by what
+/// `/proc/key-users` has.
+pub fn under_construction(key_users: &str, askings: &[Asking]) -> usize {
+    let of_line = |line: &str| {
+        let (uid, rest) = line.trim_start().split_once(':')?;
+        let uid: u32 = uid.parse().ok()?;
+        // How many there are, and how many of them are instantiated.
+        let (all, done) = rest.split_ascii_whitespace().nth(1)?.split_once('/')?;
+        let is_asker = askings.iter().any(|asking| asking.uid == uid);
+        is_asker.then_some(all.parse::<usize>().ok()? - done.parse::<usize>().ok()?)
+    };
+    key_users.lines().filter_map(of_line).sum()
 }
 
 /// Why there is no key.
@@ -54,7 +93,7 @@ impl Answered {
     }
 
     /// `NUMBER ASKED ANSWERED ANSWER`, as the asker prints it.
-    fn parse(line: &str) -> Option<(usize, Self)> {
+    pub fn parse(line: &str) -> Option<(usize, Self)> {
         let mut words = line.splitn(5, ' ');
         let number = words.next()?.parse().ok()?;
         let mut time = || Some(Duration::from_nanos(words.next()?.parse().ok()?));
@@ -88,32 +127,35 @@ impl Askers {
     /// Starts them: copies of one program, [`crate::programs::asker`], which all of the
     /// users can run.
     pub fn start(program: &Path, askings: &[Asking]) -> Self {
-        let (closed, gate) = pipe().unwrap();
-        let (answers, answer) = pipe().unwrap();
-        let start = |(number, asking): (usize, &Asking)| {
+        let askings = askings.iter().enumerate();
+        Self::run(askings.map(|(number, asking)| {
             let mut command = Command::new(program);
-            let identity = match asking.identity {
-                Identity::Id => "id",
-                _ => "path",
-            };
-            command
-                .args([&number.to_string(), &asking.key_id])
-                .args([&asking.length.to_string(), identity])
-                .stdin(closed.try_clone().unwrap())
-                .stdout(answer.try_clone().unwrap());
+            command.args(asking.arguments(number));
             // Who stays root has no groups to give up.
             if asking.uid != 0 {
                 command.uid(asking.uid).gid(asking.uid);
             }
+            command
+        }))
+    }
+
+    /// Starts programs that do as askers do; the first of them has the number 0.
+    pub fn run(commands: impl IntoIterator<Item = Command>) -> Self {
+        let (closed, gate) = pipe().unwrap();
+        let (answers, answer) = pipe().unwrap();
+        let start = |mut command: Command| {
+            command
+                .stdin(closed.try_clone().unwrap())
+                .stdout(answer.try_clone().unwrap());
             Killed(command.spawn().unwrap())
         };
-        let processes: Vec<_> = askings.iter().enumerate().map(start).collect();
+        let processes: Vec<_> = commands.into_iter().map(start).collect();
         let mut askers = Self {
             processes,
             gate,
             answers: BufReader::new(answers),
         };
-        for _ in askings {
+        for _ in 0..askers.processes.len() {
             assert_eq!(askers.line(), "ready\n");
         }
         askers
@@ -172,6 +214,9 @@ pub struct Summary {
     pub p99: Duration,
     /// How long the last one waited.
     pub longest: Duration,
+    /// By how many places the answers came in another order than the questions: half of
+    /// them, and the worst.
+    pub out_of_order: (usize, usize),
 }
 
 impl Summary {
@@ -188,11 +233,68 @@ impl Summary {
             median: at(50),
             p99: at(99),
             longest: at(100),
+            out_of_order: out_of_order(answers),
         }
     }
 
     /// Keys a second.
     pub fn throughput(&self) -> f64 {
         f64::from(u32::try_from(self.keys).unwrap()) / self.total.as_secs_f64()
+    }
+}
+
+impl fmt::Display for Summary {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (median, worst) = self.out_of_order;
+        write!(
+            f,
+            "{} keys, {:.1} a second; waited {:?}, p99 {:?}, longest {:?}; out of order by \
+             {median} places, worst {worst}",
+            self.keys,
+            self.throughput(),
+            self.median,
+            self.p99,
+            self.longest,
+        )
+    }
+}
+
+fn out_of_order(answers: &[Answered]) -> (usize, usize) {
+    let rank = |by: fn(&Answered) -> Duration| {
+        let mut order: Vec<_> = (0..answers.len()).collect();
+        order.sort_by_key(|number| by(&answers[*number]));
+        let mut rank = vec![0; order.len()];
+        for (place, number) in order.into_iter().enumerate() {
+            rank[number] = place;
+        }
+        rank
+    };
+    let (asked, answered) = (rank(|a| a.asked), rank(|a| a.answered));
+    let mut by: Vec<_> = asked
+        .iter()
+        .zip(&answered)
+        .map(|(asked, answered)| asked.abs_diff(*answered))
+        .collect();
+    by.sort_unstable();
+    (by[by.len() / 2], by[by.len() - 1])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_under_construction() {
+        let asking = |uid| Asking {
+            uid,
+            key_type: "user",
+            key_id: "x".into(),
+            what: "32".into(),
+            identity: "id",
+        };
+        let users = "    0:    57 56/50 47/1000000 989/25000000\n 2000:     3 3/3 3/200 27/20000\n 2001:     5 5/3 4/200 40/20000\n";
+        assert_eq!(under_construction(users, &[asking(2000)]), 0);
+        assert_eq!(under_construction(users, &[asking(2000), asking(2001)]), 2);
+        assert_eq!(under_construction(users, &[asking(0)]), 6);
     }
 }

@@ -5,7 +5,6 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
-use tdk_client::Identity;
 use tdk_tests::live::Rule;
 use tdk_tests::programs;
 use tdk_tests::storm::{self, Asking, Summary};
@@ -80,9 +79,10 @@ fn asker(rule: &Rule) -> Result<PathBuf> {
 fn askings(rule: &Rule, round: usize, askers: usize) -> Vec<Asking> {
     let asking = |number| Asking {
         uid: 0,
+        key_type: "user",
         key_id: rule.key_id(&format!("{round}-{number}")),
-        length: 32,
-        identity: Identity::Path,
+        what: "32".into(),
+        identity: "path",
     };
     (0..askers).map(asking).collect()
 }

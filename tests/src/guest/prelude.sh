@@ -21,14 +21,20 @@ read_key='key=$("$@" @s) && exec keyctl pipe $key'
 # Writes "handles COUNT" for what is loaded in the TPM itself: what the resource
 # manager would flush at the latest.
 handles() {
-    # TPM2_GetCapability, handles from 0x80000000 on.
+    loaded handles '\200'
+}
+
+# loaded WORD FIRST: writes a word, and how many handles there are from FIRST on: their
+# first byte, as printf(1) has it.
+loaded() {
+    # TPM2_GetCapability, handles.
     exec 9<>/dev/tpm0
-    printf '\200\1\0\0\0\26\0\0\1\172\0\0\0\1\200\0\0\0\0\0\0\376' >&9
+    # shellcheck disable=SC2059
+    printf "\200\1\0\0\0\26\0\0\1\172\0\0\0\1$2\0\0\0\0\0\0\376" >&9
     answer=$(dd bs=4096 count=1 <&9 2>/dev/null | hexdump -v -e '/1 "%02x"')
     exec 9>&-
     case $answer in
-    8001????????0000000000????????*) echo "handles $((0x$(echo "$answer" | cut -c31-38)))" ;;
-    *) echo "handles unknown: $answer" ;;
+    8001????????0000000000????????*) echo "$1 $((0x$(echo "$answer" | cut -c31-38)))" ;;
+    *) echo "$1 unknown: $answer" ;;
     esac
 }
-

@@ -12,12 +12,11 @@ use std::thread;
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal};
-use tdk_client::Identity;
 use tdk_simulator::Swtpm;
 use tdk_simulator::proxy::{Plan, Proxy, Rule, What};
 use tdk_tests::live::Rule as Line;
-use tdk_tests::oracle::{self, Request};
-use tdk_tests::storm::{Answered, Asking, Refused, Summary, at_once, in_a_row};
+use tdk_tests::oracle;
+use tdk_tests::storm::{Answered, Asking, Refused, Summary, at_once, in_a_row, under_construction};
 use tdk_tests::{assert_no_handles, golden, programs};
 
 /// One storm at a time.
@@ -29,10 +28,11 @@ fn askings(line: &Line, count: usize) -> Vec<Asking> {
     (0..count)
         .map(|number| Asking {
             uid: u32::try_from(2000 + number % 40).unwrap(),
+            key_type: "user",
             key_id: line.key_id(&format!("{}", number % 200)),
-            length: u16::try_from(16 + number % 49).unwrap(),
+            what: format!("{}", 16 + number % 49),
             // By the executable; by the user alone.
-            identity: [Identity::Path, Identity::Id][number / 40 % 2],
+            identity: ["path", "id"][number / 40 % 2],
         })
         .collect()
 }
@@ -48,16 +48,10 @@ fn line(tcti: &str) -> Line {
 
 /// Fails if a key is not the one that the oracle computes.
 fn assert_right(tpm: &Swtpm, program: &Path, askings: &[Asking], answers: &[Answered]) {
+    let program = program.to_str().unwrap();
     let requests: Vec<_> = askings
         .iter()
-        .map(|asking| {
-            let (word, value) = match asking.identity {
-                Identity::Path => ("path", program.to_str().unwrap()),
-                _ => ("id", ""),
-            };
-            let info = format!("{} {word}", asking.length);
-            Request::user(&asking.key_id, &info, asking.uid, value)
-        })
+        .map(|asking| asking.request(program))
         .collect();
     let expected = oracle::derive(&tpm.tcti(), &requests);
     for ((answer, expected), asking) in answers.iter().zip(expected).zip(askings) {
@@ -68,40 +62,14 @@ fn assert_right(tpm: &Swtpm, program: &Path, askings: &[Asking], answers: &[Answ
     }
 }
 
-/// By how many places the answers came in another order than the questions: half of
-/// them, and the worst.
-fn out_of_order(answers: &[Answered]) -> (usize, usize) {
-    let rank = |by: fn(&Answered) -> Duration| {
-        let mut order: Vec<_> = (0..answers.len()).collect();
-        order.sort_by_key(|number| by(&answers[*number]));
-        let mut rank = vec![0; order.len()];
-        for (place, number) in order.into_iter().enumerate() {
-            rank[number] = place;
-        }
-        rank
-    };
-    let (asked, answered) = (rank(|a| a.asked), rank(|a| a.answered));
-    let mut by: Vec<_> = asked
-        .iter()
-        .zip(&answered)
-        .map(|(asked, answered)| asked.abs_diff(*answered))
-        .collect();
-    by.sort_unstable();
-    (by[by.len() / 2], by[by.len() - 1])
+fn print(what: &str, answers: &[Answered]) {
+    println!("{what}: {}", Summary::of(answers));
 }
 
-fn print(what: &str, answers: &[Answered]) {
-    let summary = Summary::of(answers);
-    let (median, worst) = out_of_order(answers);
-    println!(
-        "{what}: {} keys, {:.0} a second; waited {:?}, p99 {:?}, longest {:?}; out of order \
-         by {median} places, worst {worst}",
-        summary.keys,
-        summary.throughput(),
-        summary.median,
-        summary.p99,
-        summary.longest,
-    );
+/// Fails if a key of an asker's is still under construction.
+fn assert_all_done(askings: &[Asking]) {
+    let key_users = std::fs::read_to_string("/proc/key-users").unwrap();
+    assert_eq!(under_construction(&key_users, askings), 0, "{key_users}");
 }
 
 #[test]
@@ -118,6 +86,7 @@ fn a_thousand_at_once() {
     print("at once", &answers);
     assert_right(&tpm, &program, &askings, &answers);
     line.assert_nothing_left();
+    assert_all_done(&askings);
     assert_no_handles(&tpm);
 }
 
@@ -205,5 +174,6 @@ fn with_trouble_in_the_middle() {
     assert!(crashed > 0);
     assert_right(&tpm, &program, &askings, &answers);
     line.assert_nothing_left();
+    assert_all_done(&askings);
     assert_no_handles(&tpm);
 }
