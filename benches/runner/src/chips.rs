@@ -6,6 +6,7 @@
 use tdk_simulator::Swtpm;
 use tdk_simulator::proxy::{Chip, Proxy};
 use tdk_tests::live::Rule;
+use tpm_derived_keys::tpm::Patience;
 
 use crate::peers::{self, ASKER};
 use crate::progress::Progress;
@@ -58,15 +59,21 @@ pub(crate) fn measure(run: &mut Run) -> Result<()> {
         let contenders = contenders.collect();
         timing::by_turns(run, &section(way), run.size.of(5, 2, 1), contenders)?;
     }
-    let levels = run.size.of(&[1, 8, 64][..], &[1, 8], &[2]);
+    let levels = run.size.of(&[1, 8, 64, 256][..], &[1, 8], &[2]);
     for chip in chips {
         let proxy = Proxy::before(&kept).chip(*chip).start()?;
         let rule = rule(&proxy, "encrypted");
         let mut progress = Progress::new(format!("askers at once, {}", chip.name), levels.len());
+        let mut a_second = f64::INFINITY;
         for (number, askers) in levels.iter().enumerate() {
             progress.at(number);
+            // More than that are not served before their turn is over.
+            if timing::count(*askers) / a_second > Patience::default().turn.as_secs_f64() {
+                break;
+            }
             let requests = askers.max(&run.size.of(16, 8, 2)).to_owned();
             let level = scale::level(&rule, chip.name, *askers, requests)?;
+            a_second = level.per_second();
             run.levels.push(level);
         }
     }
