@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! Ways in which many may share one TPM, side by side: many processes at once, each of
 //! which makes one derivation. `cargo bench --package tdk-benches --bench queueing` runs
-//! it, as root, and prints a table: that of `docs/benchmarks.md`.
+//! it, as root, and prints a table: that of `docs/benchmarks.md`. `-- chips` is one section.
 #![forbid(unsafe_code)]
 
 mod broker;
@@ -19,7 +19,7 @@ use tdk_simulator::proxy::{Chip, Proxy};
 use tpm_derived_keys::tpm::Bus;
 
 use table::Table;
-use ways::{Contender, Way};
+use ways::{Contender, State, Way};
 
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
@@ -47,7 +47,7 @@ fn main() -> ExitCode {
             println!("not run: queueing (it needs root, for the lock)");
             Ok(())
         }
-        _ => measure(is_test),
+        _ => measure(is_test, &words),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -58,19 +58,45 @@ fn main() -> ExitCode {
     }
 }
 
+/// What is measured, by the names that may be given: all, if none is.
+const SECTIONS: [&str; 3] = ["swtpm", "chips", "guest"];
+
 /// All ways, on TPMs of these kinds.
-fn measure(is_test: bool) -> Result<()> {
+fn measure(is_test: bool, wanted: &[&str]) -> Result<()> {
     let pick = |full: &'static [usize]| if is_test { &[2][..] } else { full };
     let kept = ways::state_with_storage_key()?;
     let expected = kept.expected(MOST)?;
     println!("{}", Table::HEAD);
-    let total = if is_test { 2 } else { MOST };
+    for section in SECTIONS {
+        let named = |word: &&str| SECTIONS.contains(word);
+        if wanted.iter().any(named) && !wanted.contains(&section) {
+            continue;
+        }
+        match section {
+            "swtpm" => {
+                let total = if is_test { 2 } else { MOST };
+                of_swtpm(&kept, pick(&[1, 8, 64, MOST]), total, &expected)?;
+            }
+            "chips" => {
+                let total = if is_test { 2 } else { 16 };
+                of_chips(&kept, pick(&[1, 16]), total, &expected)?;
+            }
+            _ => guest::measure(&kept, pick(&[1, 8, 32]))?,
+        }
+    }
+    Ok(())
+}
+
+fn of_swtpm(kept: &State, levels: &[usize], total: usize, expected: &[[u8; 32]]) -> Result<()> {
     for bus in [Bus::Plain, Bus::Encrypted] {
         let contenders = Way::of(bus).map(|way| Contender::new(way, bus, kept.tpm(way)?));
         let contenders = contenders.collect::<Result<Vec<_>>>()?;
-        let levels = pick(&[1, 8, 64, MOST]);
-        Table::measure("swtpm", levels, total, &contenders, &expected)?;
+        Table::measure("swtpm", levels, total, &contenders, expected)?;
     }
+    Ok(())
+}
+
+fn of_chips(kept: &State, levels: &[usize], total: usize, expected: &[[u8; 32]]) -> Result<()> {
     for chip in CHIPS {
         let chip: Chip = chip.parse()?;
         for bus in [Bus::Plain, Bus::Encrypted] {
@@ -81,9 +107,8 @@ fn measure(is_test: bool) -> Result<()> {
                 Contender::behind(way, bus, tpm, proxy)
             });
             let contenders = contenders.collect::<Result<Vec<_>>>()?;
-            let total = if is_test { 2 } else { 16 };
-            Table::measure(chip.name, pick(&[1, 16]), total, &contenders, &expected)?;
+            Table::measure(chip.name, levels, total, &contenders, expected)?;
         }
     }
-    guest::measure(&kept, pick(&[1, 8, 32]))
+    Ok(())
 }

@@ -30,11 +30,15 @@ impl Table {
         expected: &[[u8; 32]],
     ) -> Result<()> {
         for clients in levels {
+            let contenders: Vec<_> = contenders
+                .iter()
+                .filter(|contender| *clients <= contender.way.most())
+                .collect();
             let rounds = total.div_ceil(*clients);
             let mut rows: Vec<_> = contenders.iter().map(|_| Self::default()).collect();
             for round in 0..rounds {
                 eprint!("\r{tpm}, {clients} clients: {}/{rounds}   ", round + 1);
-                let mut turns: Vec<_> = rows.iter_mut().zip(contenders).collect();
+                let mut turns: Vec<_> = rows.iter_mut().zip(&contenders).collect();
                 if round % 2 == 1 {
                     turns.reverse();
                 }
@@ -43,7 +47,7 @@ impl Table {
                 }
             }
             eprintln!();
-            for (row, contender) in rows.iter_mut().zip(contenders) {
+            for (row, contender) in rows.iter_mut().zip(&contenders) {
                 row.print(tpm, *clients, contender);
             }
         }

@@ -71,6 +71,14 @@ impl Way {
         }
     }
 
+    /// With more clients at once, this way takes minutes.
+    pub(crate) fn most(self) -> usize {
+        match self {
+            Self::NoLockTcp => 8,
+            _ => usize::MAX,
+        }
+    }
+
     pub(crate) fn parse(name: &str) -> Result<Self> {
         let way = Self::ALL.into_iter().find(|way| way.name() == name);
         way.ok_or_else(|| format!("there is no way '{name}'").into())

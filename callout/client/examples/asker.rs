@@ -63,8 +63,9 @@ fn request(key_id: &str, what: &str, identity: &str) -> io::Result<Request> {
 fn signature(request: Request) -> Result<Vec<u8>, Error> {
     let serial = Session::join()?.ask(&request.key_type(KeyType::Asymmetric))?;
     let info = c"enc=pkcs1 hash=sha256";
-    // As long as a modulus at most.
-    Ok(tdk_sys::pkey_sign(serial, info, &[0; 32], 512)?)
+    let size = tdk_sys::pkey_size(serial, info)?.div_ceil(8);
+    let size = usize::try_from(size).expect("a modulus fits");
+    Ok(tdk_sys::pkey_sign(serial, info, &[0; 32], size)?)
 }
 
 /// Of a key of type `logon`, which the library does not ask for.
