@@ -57,7 +57,8 @@ fn main() {
         let text = rules(count, "tls:*");
         fs::write(directory.path().join(Policy::FILE), &text).expect("a file");
         group.bench_function(BenchmarkId::new("read", count), |bencher| {
-            bencher.iter(|| Policy::load_for(directory.path(), &facts).expect("a policy"));
+            let read = || Policy::open(directory.path())?.read_for(&facts);
+            bencher.iter(|| read().expect("a policy"));
         });
         let policy = Policy::parse(&text).expect("a policy");
         group.bench_function(BenchmarkId::new("judge", count), |bencher| {

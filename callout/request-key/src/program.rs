@@ -4,13 +4,14 @@
 use std::io::Write;
 use std::mem::ManuallyDrop;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
 use tpm_derived_keys::Payload;
 use tpm_derived_keys::config::{Config, LogLevel};
-use tpm_derived_keys::policy::{Decision, Facts, Grant, Policy};
+use tpm_derived_keys::policy::{Decision, Facts, Grant, Policy, PolicyFiles};
 use tpm_derived_keys::request::PREFIX;
 use tpm_derived_keys::tpm::{Name, Tcti, TpmError, Trust, make_lock_directory};
 
@@ -212,24 +213,36 @@ pub fn main_with(serve: impl FnOnce(&mut Call<'_>) -> Result<Payload, Failure>) 
     complete(&log, key, &arguments, start, serve)
 }
 
-/// The configuration and the policy for a request, or as much of them as there is with
-/// what is wrong: then nobody gets a key.
-fn load(arguments: &Arguments) -> (Config, Policy, Trust, Option<Failure>) {
-    let named = arguments.config.as_deref();
-    let (shipped, nothing) = (Policy::shipped, Trust::default);
+/// The configuration and the policy's files, or as much of them as there is with what is
+/// wrong: then nobody gets a key.
+fn load(named: Option<&Path>) -> (Config, PolicyFiles, Trust, Option<Failure>) {
+    let (nothing, nobody) = (PolicyFiles::default, Trust::default);
     let config = match Config::load(named) {
         Ok(config) => config,
-        Err(error) => return (Config::default(), shipped(), nothing(), Some(error.into())),
+        Err(error) => return (Config::default(), nothing(), nobody(), Some(error.into())),
     };
     let trust = match config.trust() {
         Ok(trust) => trust,
-        Err(error) => return (config, shipped(), nothing(), Some(error.into())),
+        Err(error) => return (config, nothing(), nobody(), Some(error.into())),
     };
-    let facts = Facts::of_strings(&arguments.key_type, &arguments.description);
-    match Policy::load_for(Config::directory(named), &facts) {
-        Ok(policy) => (config, policy, trust, None),
-        Err(error) => (config, shipped(), trust, Some(error.into())),
+    match Policy::open(Config::directory(named)) {
+        Ok(files) => (config, files, trust, None),
+        Err(error) => (config, nothing(), trust, Some(error.into())),
     }
+}
+
+/// The policy, in the sandbox, which then need not let what no rule of it has a use for.
+fn read_policy(
+    files: PolicyFiles,
+    arguments: &Arguments,
+    sandbox: &mut Sandbox,
+) -> Result<Policy, Failure> {
+    let facts = Facts::of_strings(&arguments.key_type, &arguments.description);
+    let policy = files.read_for(&facts)?;
+    if !policy.sets_permissions() {
+        sandbox.drop_permissions();
+    }
+    Ok(policy)
 }
 
 /// Completes the key one way or the other, and says so in the log.
@@ -241,9 +254,7 @@ fn complete(
     serve: impl FnOnce(&mut Call<'_>) -> Result<Payload, Failure>,
 ) -> ExitCode {
     let signals = Watch::signals();
-    let (config, policy, trust, faulty) = load(arguments);
-    // It has no secrets, and its asker would wait for it to be freed.
-    let policy = ManuallyDrop::new(policy);
+    let (config, policy, trust, mut faulty) = load(arguments.config.as_deref());
     let threshold = config.log_level();
     let watch = Watch::default();
     let asker = Asker::of_key(key.serial(), &UnderConstruction::keys_of_this_session());
@@ -252,12 +263,18 @@ fn complete(
     let asker = arguments.uid().and_then(|uid| Ok(asker?.check(uid)?));
     // From here on nothing is opened that is not said here.
     let tcti = config.tcti();
-    let sandbox = Sandbox::close(&Needs {
+    let mut sandbox = Sandbox::close(&Needs {
         tcti: &tcti,
         locks: make_lock_directory().ok(),
-        permissions: policy.sets_permissions(),
+        permissions: !policy.is_empty(),
         key: key.serial(),
     });
+    let policy = read_policy(policy, arguments, &mut sandbox).unwrap_or_else(|failure| {
+        faulty = Some(failure);
+        Policy::shipped()
+    });
+    // It has no secrets, and its asker would wait for it to be freed.
+    let policy = ManuallyDrop::new(policy);
     let mut call = Call {
         arguments,
         config: &config,

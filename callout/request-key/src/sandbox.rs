@@ -40,7 +40,7 @@ pub(crate) struct Needs<'a> {
     pub(crate) tcti: &'a Tcti,
     /// Where its lock is.
     pub(crate) locks: Option<&'a Path>,
-    /// Whether the policy has rules that give keys permissions of their own.
+    /// Whether the policy may have rules that give keys permissions of their own.
     pub(crate) permissions: bool,
     /// The key under construction.
     pub(crate) key: i32,

@@ -15,7 +15,7 @@ pub(crate) fn plain_is_the_same(text: &str) {
     }
 }
 
-/// What [`Policy::load_for`] makes of a file.
+/// What [`super::PolicyFiles::read_for`] makes of a file.
 pub(crate) fn parse_for(text: &str, facts: &Facts) -> Result<Policy, PolicyError> {
     Policy::parse_for(text, Some(facts))
 }

@@ -38,25 +38,23 @@ impl Policy {
     /// understand to the last key, or that somebody else than the reader and root
     /// could have written, removed or replaced.
     pub fn load(directory: &Path) -> Result<Self, PolicyError> {
-        Self::load_all(directory, None)
+        Self::open(directory)?.read(None)
     }
 
-    /// The same, to judge a request of which this is known. Rules that are not about it, as far as
-    /// that can be told, are understood like all others but not kept, as memory costs time.
+    /// Opens the files, which can be read where no file can be opened any more.
     ///
     /// # Errors
     ///
-    /// As for [`Policy::load`].
-    pub fn load_for(directory: &Path, facts: &Facts) -> Result<Self, PolicyError> {
-        Self::load_all(directory, Some(facts))
-    }
-
-    fn load_all(directory: &Path, facts: Option<&Facts>) -> Result<Self, PolicyError> {
-        let mut policy = Self::shipped();
-        for file in all_files(directory)? {
-            policy.load_file(file, directory, facts)?;
+    /// As for [`Policy::load`], but for what is in the files.
+    pub fn open(directory: &Path) -> Result<PolicyFiles, PolicyError> {
+        let mut files = PolicyFiles::default();
+        for path in all_files(directory)? {
+            let is_first = path.parent() == Some(directory);
+            if let Some(file) = open(&path, reader())? {
+                files.0.push((path, file, is_first));
+            }
         }
-        Ok(policy)
+        Ok(files)
     }
 
     /// The same, for who wants to know all that is wrong: the first error of each file.
@@ -67,26 +65,19 @@ impl Policy {
     pub fn check(directory: &Path) -> Result<Self, Vec<PolicyError>> {
         let mut policy = Self::shipped();
         let files = all_files(directory).map_err(|error| vec![error])?;
-        let load = |file| policy.load_file(file, directory, None).err();
+        let load = |path: PathBuf| {
+            let is_first = path.parent() == Some(directory);
+            match open(&path, reader()) {
+                Ok(Some(file)) => policy.add(path, file, is_first, None).err(),
+                Ok(None) => None,
+                Err(error) => Some(error),
+            }
+        };
         let errors: Vec<_> = files.into_iter().filter_map(load).collect();
         if errors.is_empty() {
             Ok(policy)
         } else {
             Err(errors)
-        }
-    }
-
-    /// Adds the rules of a file, if it is there.
-    fn load_file(
-        &mut self,
-        path: PathBuf,
-        directory: &Path,
-        facts: Option<&Facts>,
-    ) -> Result<(), PolicyError> {
-        let is_first = path.parent() == Some(directory);
-        match open(&path, reader())? {
-            Some(file) => self.add(path, file, is_first, facts),
-            None => Ok(()),
         }
     }
 
@@ -131,6 +122,38 @@ impl Policy {
     pub fn files(&self) -> impl Iterator<Item = (&Path, usize)> {
         let files = self.files.iter();
         files.map(|file| (file.path.as_path(), file.rules.all.count))
+    }
+}
+
+/// The files of a policy, which are open and not read yet; by default there are none.
+#[derive(Debug, Default)]
+pub struct PolicyFiles(Vec<(PathBuf, fs::File, IsFirst)>);
+
+/// Whether it is `policy.toml`, which may say what the default is.
+type IsFirst = bool;
+
+impl PolicyFiles {
+    /// Whether there are none, and all is as it is shipped.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Reads them to judge a request of which this is known. Rules that are not about it, as far as
+    /// that can be told, are understood like all others but not kept, as memory costs time.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Policy::load`].
+    pub fn read_for(self, facts: &Facts) -> Result<Policy, PolicyError> {
+        self.read(Some(facts))
+    }
+
+    fn read(self, facts: Option<&Facts>) -> Result<Policy, PolicyError> {
+        let mut policy = Policy::shipped();
+        for (path, file, is_first) in self.0 {
+            policy.add(path, file, is_first, facts)?;
+        }
+        Ok(policy)
     }
 }
 

@@ -31,7 +31,7 @@ pub use doubt::{Doubt, Doubts, Tolerance};
 pub use explain::Explained;
 pub use facts::{Facts, Field, Found, Nothing, Source, to_hex};
 pub use glob::Glob;
-pub use load::PolicyError;
+pub use load::{PolicyError, PolicyFiles};
 use rule::About;
 pub use rule::{Action, Grant};
 use rules::{Condition, Rule, Rules};
