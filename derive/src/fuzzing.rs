@@ -7,7 +7,9 @@ use std::path::Path;
 use crate::config::Config;
 use crate::enrolment::Names;
 use crate::identity::{Realm, Scope, Subject};
-use crate::policy::{Doubt, Doubts, Facts, Field, Found, Policy, Source, fuzzing as in_policy};
+use crate::policy::{
+    Doubt, Doubts, Explained, Facts, Field, Found, Policy, Source, fuzzing as in_policy,
+};
 use crate::request::{PREFIX, Request};
 use crate::tpm::Tcti;
 pub use crate::tpm::fuzzing::{response, session};
@@ -108,6 +110,15 @@ pub fn policy(data: &[u8]) {
             let decided = decide(&policy);
             assert_eq!(explained.allowed, decided.is_ok());
             assert_eq!(decided, decide(&read_for_it));
+            let Explained {
+                because,
+                given,
+                passed_over,
+                ..
+            } = &explained;
+            for line in because.iter().chain(given).chain(passed_over) {
+                assert_printable(line);
+            }
             assert_printable(&explained.decision);
         }
     }

@@ -5,6 +5,7 @@ use super::facts::{Facts, Field, Found};
 use super::rule::Met;
 use super::rules::Condition;
 use super::{Action, Judgement, Place, Policy};
+use crate::config::one_line;
 
 /// What decided, and what about the request made it decide.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -81,7 +82,7 @@ impl Policy {
 fn line(condition: Condition<'_>, facts: &Facts) -> String {
     let field = condition.field();
     let patterns: Vec<_> = condition.patterns().map(|glob| glob.to_string()).collect();
-    let patterns = patterns.join(", ");
+    let patterns = one_line(&patterns.join(", "));
     let found = facts.get(field).cloned().unwrap_or_default();
     let values = shown(&found);
     match condition.met(facts) {

@@ -36,6 +36,7 @@ use rule::About;
 pub use rule::{Action, Grant};
 use rules::{Condition, Rule, Rules};
 
+use crate::config::one_line;
 use crate::derivation::Unlocked;
 use crate::identity::{Identified, Identity, Kind, Scope};
 use crate::key_info::KeyInfo;
@@ -224,7 +225,7 @@ impl Policy {
         let rule = self.rule(place);
         let file = self.files[place.file].path.display();
         match rule.name() {
-            Some(name) => format!("rule '{name}' at {file}:{}", rule.line()),
+            Some(name) => format!("rule '{}' at {file}:{}", one_line(name), rule.line()),
             None => format!("the rule at {file}:{}", rule.line()),
         }
     }

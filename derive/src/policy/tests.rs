@@ -117,6 +117,19 @@ fn the_first_rule_that_is_about_it_decides() {
     assert_eq!(refusal.to_string(), "the default of the policy denies it");
 }
 
+/// A terminal obeys nothing in it, and a line of the log is one line.
+#[test]
+fn a_rules_name_is_told_in_one_line() {
+    let policy = policy("[[rule]]\nname = \"a\tb\\n\\u001b[2J\"\naction = \"deny\"\n");
+    let refusal = policy
+        .decide(identified("x", "32 id", 0), &mut Nothing)
+        .unwrap_err();
+    assert_eq!(
+        refusal.to_string(),
+        "rule 'a\\tb \\u{1b}[2J' at policy.toml:1 of the policy denies it"
+    );
+}
+
 #[test]
 fn a_policy_that_is_read_for_a_request_decides_it_as_all_of_it_does() {
     let text = "default = \"deny\"\n\
