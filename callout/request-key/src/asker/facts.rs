@@ -70,7 +70,8 @@ pub(super) fn gids(status: &str) -> Option<Vec<u32>> {
         .find_map(|line| line.strip_prefix("Groups:"))?;
     let supplementary = supplementary.split_ascii_whitespace().map(str::parse);
     let mut gids: Vec<u32> = supplementary.collect::<Result<_, _>>().ok()?;
-    gids.insert(0, field(status, "Gid:", 3)?);
+    gids.push(field(status, "Gid:", 3)?);
+    gids.sort_unstable();
     gids.dedup();
     Some(gids)
 }
@@ -155,6 +156,9 @@ mod tests {
     fn the_fourth_gid_and_the_groups() {
         let status = "Name:\tx\nUid:\t0\t0\t0\t0\nGid:\t1\t2\t3\t4\nGroups:\t4 27 100 \n";
         assert_eq!(gids(status), Some(vec![4, 27, 100]));
+        // Its own group is wherever its number has it.
+        let status = "Gid:\t100\t100\t100\t100\nGroups:\t4 27 100 1000\n";
+        assert_eq!(gids(status), Some(vec![4, 27, 100, 1000]));
         assert_eq!(gids("Gid:\t1\t2\t3\t4\nGroups:\t \n"), Some(vec![4]));
         assert_eq!(gids("Gid:\t1\t2\t3\t4\n"), None);
         assert_eq!(gids("Gid:\t1\nGroups:\t\n"), None);
