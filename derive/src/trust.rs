@@ -67,16 +67,16 @@ impl fmt::Display for WeakSpot {
 }
 
 /// Everything that is passed on the way from `/` to what `path` leads to, through
-/// all links.
+/// all links. A path that begins elsewhere begins in the working directory.
 ///
 /// # Errors
 ///
-/// What the system says of a step, or that there are more links than the kernel
+/// What the system says of a step or of the working directory, or that there are more links than the kernel
 /// follows.
 pub fn way_to(path: &Path) -> io::Result<Vec<Step>> {
     let mut place = PathBuf::from("/");
     let mut steps = vec![step(&place)?];
-    let mut left = names(path);
+    let mut left = names(&std::path::absolute(Path::new(".").join(path))?);
     let mut links = 0;
     while let Some(name) = left.pop_front() {
         if name == ".." {
@@ -192,6 +192,15 @@ mod tests {
         symlink("loop", root.join("loop")).unwrap();
         way_to(&root.join("loop")).unwrap_err();
         way_to(&root.join("none")).unwrap_err();
+    }
+
+    #[test]
+    fn from_the_working_directory() {
+        let here = std::env::current_dir().unwrap();
+        for path in ["Cargo.toml", "./src/../Cargo.toml", ""] {
+            let way = way_to(&here.join(path)).unwrap();
+            assert_eq!(way_to(Path::new(path)).unwrap(), way);
+        }
     }
 
     #[test]

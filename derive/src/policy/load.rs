@@ -180,9 +180,7 @@ fn reader() -> u32 {
 /// Whether it is there, and then makes sure that nobody else could have changed
 /// what the path leads to.
 fn is_trusted(path: &Path, reader: u32) -> Result<bool, PolicyError> {
-    let absolute =
-        std::path::absolute(path).map_err(|error| PolicyError::new(path, error.into()))?;
-    let way = match way_to(&absolute) {
+    let way = match way_to(path) {
         Ok(way) => way,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
         Err(error) => return Err(PolicyError::new(path, error.into())),
