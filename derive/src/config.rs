@@ -11,6 +11,7 @@
 //! srk_name = "000b..."         # where enrolment can't keep them
 //! enrolment = "/var/lib/tdk/root.json" # where it does
 //! owner_auth = "/etc/tdk/owner-auth" # the owner hierarchy's password, if it has one
+//! owner_policy = "sha256:7"    # or the PCRs of its policy
 //! ```
 
 mod error;
@@ -30,7 +31,7 @@ pub(crate) use error::{Fault, one_line};
 
 use crate::enrolment::{self, Names};
 use crate::identity::Realm;
-use crate::tpm::{Bus, Name, OwnerAuth, Patience, Tcti, Trust};
+use crate::tpm::{Bus, Name, OwnerAuth, Patience, PcrPolicy, Tcti, Trust};
 use crate::trust::{way_to, weak_spot_to};
 
 /// What is configured. [`Config::default`] is what holds without a file.
@@ -53,6 +54,8 @@ pub struct Config {
     enrolment: Option<PathBuf>,
     #[serde(deserialize_with = "absolute")]
     owner_auth: Option<PathBuf>,
+    #[serde(deserialize_with = "pcr_policy")]
+    owner_policy: Option<PcrPolicy>,
 }
 
 impl Config {
@@ -98,7 +101,7 @@ impl Config {
     }
 
     fn parse(text: &str) -> Result<Self, Fault> {
-        toml::from_str(text).map_err(|error| {
+        let config: Self = toml::from_str(text).map_err(|error| {
             let before = &text[..error.span().map_or(0, |span| span.start)];
             let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
             Fault::Malformed {
@@ -106,7 +109,11 @@ impl Config {
                 column: before[line_start..].chars().count() + 1,
                 what: one_line(error.message()),
             }
-        })
+        })?;
+        if config.owner_auth.is_some() && config.owner_policy.is_some() {
+            return Err(Fault::TwoWaysIn);
+        }
+        Ok(config)
     }
 
     /// Where the TPM is.
@@ -142,16 +149,17 @@ impl Config {
         })
     }
 
-    /// The owner's password, if a file of it is configured.
+    /// The owner's password, if a file of it is configured, or the owner's policy.
     ///
     /// # Errors
     ///
     /// As for [`OwnerAuth::of_file`].
     pub fn owner_auth(&self) -> Result<Option<OwnerAuth>, ConfigError> {
-        self.owner_auth
-            .as_deref()
-            .map(OwnerAuth::of_file)
-            .transpose()
+        match (&self.owner_policy, &self.owner_auth) {
+            (Some(policy), _) => Ok(Some(OwnerAuth::by_policy(policy.clone()))),
+            (None, Some(file)) => OwnerAuth::of_file(file).map(Some),
+            (None, None) => Ok(None),
+        }
     }
 
     /// How to talk to the TPM, but for the owner's password, and what it is known by:
@@ -272,6 +280,11 @@ fn name<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Name>, D::E
     text.parse().map(Some).map_err(de::Error::custom)
 }
 
+fn pcr_policy<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<PcrPolicy>, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    text.parse().map(Some).map_err(de::Error::custom)
+}
+
 fn absolute<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<PathBuf>, D::Error> {
     let path = PathBuf::deserialize(deserializer)?;
     if path.is_absolute() {
@@ -301,7 +314,8 @@ mod tests {
         let config = load(
             "# all of it\ntcti = \"swtpm:path=/run/x\"\ndeadline_seconds = 3\n\
              log_level = \"warning\"\nrealm = \"blue\"\nbus = \"plain\"\n\
-             root_name = \"NAME\"\nenrolment = \"/srv/root.json\"\n"
+             root_name = \"NAME\"\nenrolment = \"/srv/root.json\"\n\
+             owner_policy = \"sha256:7\"\n"
                 .replace("NAME", &name)
                 .as_str(),
         )
@@ -315,6 +329,8 @@ mod tests {
         assert_eq!(config.patience().hold, Duration::from_secs(3));
         assert_eq!(config.log_level(), LogLevel::Warning);
         assert_eq!(config.realm().as_bytes(), b"blue");
+        let policy = config.owner_auth().unwrap().unwrap();
+        assert_eq!(policy.to_string(), "the policy sha256:7");
     }
 
     #[test]
@@ -371,6 +387,14 @@ mod tests {
             (
                 "root_name = \"000b\"\n",
                 "FILE:1:13: a Name is 000b and 64 more hexadecimal digits",
+            ),
+            (
+                "owner_policy = \"7\"\n",
+                "FILE:1:16: PCRs are needed as in sha256:0,7",
+            ),
+            (
+                "owner_policy = \"sha256:7\"\nowner_auth = \"/x\"\n",
+                "FILE: it has both owner_auth and owner_policy",
             ),
             (
                 "enrolment = \"root.json\"\n",

@@ -18,6 +18,7 @@ pub mod memory;
 pub mod middle;
 pub mod mssim;
 pub mod oracle;
+pub mod owner;
 pub mod programs;
 pub mod random;
 pub mod rules;

@@ -20,6 +20,7 @@ pub mod cc {
     pub const SEQUENCE_COMPLETE: u32 = 0x13E;
     pub const HMAC: u32 = 0x155;
     pub const HMAC_START: u32 = 0x15B;
+    pub const POLICY_PCR: u32 = 0x17F;
     pub const SIGN: u32 = 0x15D;
     pub const FLUSH_CONTEXT: u32 = 0x165;
     pub const READ_PUBLIC: u32 = 0x173;
@@ -38,6 +39,8 @@ pub enum Action {
     Raw(Vec<u8>),
     /// Pass it on, and these bytes back instead of the response.
     Instead(Vec<u8>),
+    /// Pass it on, and the response back with that handle instead of the one in it.
+    Handle(u32),
     /// Close the connection; the TPM sees nothing of the command.
     Close,
     /// Pass it on, and close the connection instead of passing the response.
@@ -174,6 +177,11 @@ fn serve(
             Action::Instead(bytes) => {
                 pass()?;
                 client.write_all(&bytes)?;
+            }
+            Action::Handle(handle) => {
+                let mut response = pass()?;
+                response[10..14].copy_from_slice(&handle.to_be_bytes());
+                client.write_all(&response)?;
             }
             Action::Close => return Ok(()),
             Action::CloseAfter => {

@@ -11,7 +11,9 @@ use std::sync::Arc;
 use clap::ValueEnum;
 use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr};
 use tpm_derived_keys::config::Config;
-use tpm_derived_keys::tpm::{Bus, Cause, Direct, OwnerAuth, Patience, Tcti, Tpm, TpmError, Trust};
+use tpm_derived_keys::tpm::{
+    Bus, Cause, Direct, OwnerAuth, Patience, PcrPolicy, Tcti, Tpm, TpmError, Trust,
+};
 use tpm_derived_keys_tss::{Tss, TssTcti};
 use zeroize::Zeroizing;
 
@@ -45,6 +47,16 @@ pub(crate) struct Place {
     /// a terminal, it is asked for
     #[arg(long, global = true, value_name = "FILE", allow_hyphen_values = true)]
     pub(crate) owner_auth_file: Option<PathBuf>,
+
+    /// The PCRs of the TPM's owner hierarchy's policy, if that is what opens it, as in sha256:7;
+    /// instead of the configured owner_policy
+    #[arg(
+        long,
+        global = true,
+        value_name = "BANK:PCRS",
+        conflicts_with = "owner_auth_file"
+    )]
+    pub(crate) owner_policy: Option<PcrPolicy>,
 }
 
 #[derive(Clone, Copy, PartialEq, ValueEnum)]
@@ -66,6 +78,7 @@ impl Place {
             || self.backend.is_some()
             || self.config.is_some()
             || self.owner_auth_file.is_some()
+            || self.owner_policy.is_some()
     }
 
     pub(crate) fn config(&self) -> Result<Config, Error> {
@@ -103,8 +116,12 @@ impl Place {
         }
     }
 
-    /// The owner's password, from where it is without asking anybody.
+    /// The owner's password, from where it is without asking anybody, or the owner's
+    /// policy.
     pub(crate) fn owner_auth(&self) -> Result<Option<OwnerAuth>, Error> {
+        if let Some(policy) = &self.owner_policy {
+            return Ok(Some(OwnerAuth::by_policy(policy.clone())));
+        }
         if let Some(file) = &self.owner_auth_file {
             return Ok(Some(given(file)?));
         }

@@ -35,6 +35,8 @@ pub(crate) enum Fault {
     Readable(u32),
     /// What can't be the owner's password.
     OwnerAuth(&'static str),
+    /// Both the owner's password and the owner's policy are configured.
+    TwoWaysIn,
 }
 
 impl From<io::Error> for Fault {
@@ -64,8 +66,9 @@ impl ConfigError {
             Fault::Writable => "chown root and chmod go-w it",
             Fault::TooLong | Fault::Malformed { .. } => {
                 "it takes tcti, deadline_seconds, log_level, realm, bus, root_name, srk_name, \
-                 enrolment and owner_auth"
+                 enrolment, owner_auth and owner_policy"
             }
+            Fault::TwoWaysIn => "leave one of them out: docs/owner-auth.md",
             Fault::Enrolment(_) => "correct what is wrong there, or run tdk enroll --force",
         };
         hint.into()
@@ -87,6 +90,9 @@ impl fmt::Display for ConfigError {
                 write!(f, ": others than root could have read it (mode {mode:04o})")
             }
             Fault::OwnerAuth(what) => write!(f, ": {what}"),
+            Fault::TwoWaysIn => {
+                write!(f, ": it has both owner_auth and owner_policy")
+            }
         }
     }
 }

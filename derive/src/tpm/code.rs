@@ -108,6 +108,15 @@ impl ResponseCode {
         )
     }
 
+    /// Whether the policy session did not do what the policy asks for, or there is no
+    /// policy.
+    pub(super) fn is_wrong_policy(self) -> bool {
+        matches!(
+            self.base(),
+            Some(TpmRcBase::PolicyFail | TpmRcBase::AuthUnavailable)
+        )
+    }
+
     /// Whether the password that was sent along was wrong.
     pub(super) fn is_wrong_password(self) -> bool {
         matches!(self.base(), Some(TpmRcBase::BadAuth | TpmRcBase::AuthFail))
@@ -126,7 +135,12 @@ impl ResponseCode {
                 | TpmRcBase::AuthUnavailable
                 | TpmRcBase::PolicyFail,
             ) => Cause::OwnerAuth,
-            Some(TpmRcBase::Lockout | TpmRcBase::NvUnavailable | TpmRcBase::Reboot) => Cause::Busy,
+            Some(
+                TpmRcBase::Lockout
+                | TpmRcBase::NvUnavailable
+                | TpmRcBase::PcrChanged
+                | TpmRcBase::Reboot,
+            ) => Cause::Busy,
             _ => Cause::Other,
         }
     }
@@ -141,6 +155,7 @@ impl ResponseCode {
             Some(TpmRcBase::Lockout) => {
                 "wait until the lockout ends, or end it with tpm2_dictionarylockout"
             }
+            Some(TpmRcBase::PcrChanged) => "ask again: a PCR was extended at the same moment",
             Some(TpmRcBase::Failure | TpmRcBase::NeedsTest) => {
                 "power-cycle the machine; if it stays so, the TPM is broken"
             }
@@ -152,7 +167,7 @@ impl ResponseCode {
                 Cause::OwnerAuth => {
                     "the owner hierarchy has a password: put it into a file that only root can \
                      read, and owner_auth = \"/FILE\" into /etc/tdk/config.toml, or name it to tdk by \
-                     --owner-auth-file; a policy does not help"
+                     --owner-auth-file; if it is opened by a policy of PCRs, owner_policy says which"
                 }
                 Cause::Busy => "ask again later; see who keeps the TPM busy",
                 Cause::NoTpm | Cause::OtherSeed | Cause::Other => {

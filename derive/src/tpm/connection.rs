@@ -9,7 +9,11 @@ use std::io;
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::{Hierarchy, LoadedRoot, Name, OwnerAuth, ResponseCode, StorageAlgorithm, StorageKey};
+use zeroize::Zeroizing;
+
+use super::{
+    Hierarchy, LoadedRoot, Name, OwnerAuth, PcrPolicy, ResponseCode, StorageAlgorithm, StorageKey,
+};
 use crate::derivation::IdentityKey;
 use crate::identity::IdentityDigest;
 
@@ -27,6 +31,9 @@ pub trait Place: Clone + fmt::Display {
     /// What to do when nothing answers there.
     fn hint(&self) -> &'static str;
 }
+
+/// The authorisation value of a sequence: random, and used once.
+pub type SequencePassword = Zeroizing<[u8; 32]>;
 
 /// A connection to a TPM that sends single commands and waits for the response,
 /// until a point in time.
@@ -69,6 +76,10 @@ pub trait Connection: Sized {
     /// object, a storage key, if there is one. From then on it authorises and protects
     /// `create_primary`, `hmac` and what takes the latter's place. Gives the session.
     ///
+    /// Where `owner_auth` is a policy, it is a policy session; then it authorises what
+    /// the owner hierarchy is asked, after `policy_pcr`, and protects the rest beside
+    /// the empty password.
+    ///
     /// # Errors
     ///
     /// [`Failed`], also if something may have been started that can't be named.
@@ -77,6 +88,14 @@ pub trait Connection: Sized {
         salted_to: Option<(u32, &StorageKey)>,
         until: Instant,
     ) -> Result<u32, Failed>;
+
+    /// TPM2_PolicyPCR in the session of `start_session`, with whatever values the PCRs
+    /// have.
+    ///
+    /// # Errors
+    ///
+    /// [`Failed`].
+    fn policy_pcr(&mut self, policy: &PcrPolicy, until: Instant) -> Result<(), Failed>;
 
     /// TPM2_CreatePrimary with the root template and the empty password, or in
     /// the session of `start_session`.
@@ -101,10 +120,19 @@ pub trait Connection: Sized {
 
     /// TPM2_HMAC_Start with SHA-256, in the session of `start_session`: the sequence.
     ///
+    /// A sequence has no Name, so nothing in an answer or a command says which one it is
+    /// about. What does is its password, which is encrypted on the way, and which
+    /// `sequence_complete` shows to know.
+    ///
     /// # Errors
     ///
     /// [`Failed`], also if something may have been loaded that can't be named.
-    fn hmac_start(&mut self, root: &LoadedRoot, until: Instant) -> Result<u32, Failed>;
+    fn hmac_start(
+        &mut self,
+        root: &LoadedRoot,
+        password: &SequencePassword,
+        until: Instant,
+    ) -> Result<u32, Failed>;
 
     /// TPM2_SequenceComplete in the session of `start_session`, digest and answer
     /// encrypted. It ends the sequence, if it succeeds.
@@ -115,6 +143,7 @@ pub trait Connection: Sized {
     fn sequence_complete(
         &mut self,
         sequence: u32,
+        password: &SequencePassword,
         digest: &IdentityDigest,
         until: Instant,
     ) -> Result<IdentityKey, Failed>;

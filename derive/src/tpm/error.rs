@@ -14,6 +14,8 @@ pub enum Command {
     CreatePrimary,
     /// TPM2_StartAuthSession, Part 3 section 11.1.
     StartAuthSession,
+    /// TPM2_PolicyPCR, Part 3 section 23.7.
+    PolicyPcr,
     /// TPM2_HMAC, Part 3 section 15.5.
     Hmac,
     /// TPM2_HMAC_Start, Part 3 section 17.2.
@@ -36,6 +38,7 @@ impl Command {
         match self {
             Self::CreatePrimary => "TPM2_CreatePrimary",
             Self::StartAuthSession => "TPM2_StartAuthSession",
+            Self::PolicyPcr => "TPM2_PolicyPCR",
             Self::Hmac => "TPM2_HMAC",
             Self::HmacStart => "TPM2_HMAC_Start",
             Self::SequenceComplete => "TPM2_SequenceComplete",
@@ -51,6 +54,7 @@ impl Command {
         match (self, number) {
             (Self::CreatePrimary, 1) => Some("primaryHandle, the owner hierarchy"),
             (Self::StartAuthSession, 1) => Some("tpmKey, the storage key"),
+            (Self::PolicyPcr, 1) => Some("policySession"),
             (Self::Hmac | Self::HmacStart, 1) => Some("handle, the root key"),
             (Self::SequenceComplete, 1) => Some("sequenceHandle"),
             (Self::Sign, 1) => Some("keyHandle, the root key"),
@@ -70,6 +74,7 @@ impl Command {
                 "symmetric",
                 "authHash",
             ],
+            Self::PolicyPcr => &["pcrDigest", "pcrs"],
             Self::Hmac => &["buffer", "hashAlg"],
             Self::HmacStart => &["auth", "hashAlg"],
             Self::SequenceComplete => &["buffer", "hierarchy"],
@@ -163,6 +168,14 @@ pub enum TpmError {
         /// Not even tried: the TPM has refused it before.
         again: bool,
     },
+    /// The TPM's owner hierarchy has another policy than the one that is known, or that
+    /// is not fulfilled.
+    OwnerPolicy {
+        /// The PCRs that it was thought to be about.
+        policy: String,
+        /// What came back from TPM2_CreatePrimary.
+        code: ResponseCode,
+    },
     /// The root key is another than the one that is known.
     OtherRoot {
         /// The Name that is known.
@@ -221,7 +234,7 @@ impl TpmError {
                 code,
             } if code.is_nothing_there() => Cause::Busy,
             Self::Response { code, .. } => code.cause(),
-            Self::OwnerAuth { .. } => Cause::OwnerAuth,
+            Self::OwnerAuth { .. } | Self::OwnerPolicy { .. } => Cause::OwnerAuth,
             Self::OtherRoot { .. } | Self::OtherStorageKey { .. } => Cause::OtherSeed,
             Self::Lock(_)
             | Self::Malformed { .. }
@@ -252,6 +265,10 @@ impl TpmError {
             Self::OwnerAuth { .. } => {
                 "put the right password there, or none if the owner hierarchy has none; touch \
                  the file to have the same one tried once more"
+            }
+            Self::OwnerPolicy { .. } => {
+                "boot what the policy is for, or set the owner hierarchy's policy anew \
+                 (tpm2_setprimarypolicy): docs/owner-auth.md"
             }
             Self::OtherRoot { .. } => {
                 "the TPM's owner hierarchy was cleared, or this is another machine; tdk enroll \
@@ -305,6 +322,11 @@ impl fmt::Display for TpmError {
             Self::OwnerAuth { from, again: true } => write!(
                 f,
                 "the TPM has refused the owner's password from {from} before, and is not asked again"
+            ),
+            Self::OwnerPolicy { policy, code } => write!(
+                f,
+                "the TPM refused {policy} ({code}): the owner hierarchy's policy is another, or \
+                 asks for other values of these PCRs"
             ),
             Self::OtherRoot { enrolled, found } => write!(
                 f,

@@ -20,6 +20,7 @@ mod error;
 mod fake;
 mod owner_auth;
 mod patience;
+mod pcr_policy;
 mod root;
 mod session;
 mod storage_key;
@@ -28,7 +29,7 @@ mod trust;
 mod turn;
 
 pub use code::ResponseCode;
-pub use connection::{Connection, Created, Failed, Object, Place};
+pub use connection::{Connection, Created, Failed, Object, Place, SequencePassword};
 pub use diagnosis::Probe;
 #[cfg(feature = "fuzzing")]
 pub(crate) use direct::fuzzing;
@@ -37,6 +38,7 @@ pub use error::{Cause, Command, TpmError};
 pub use fake::Fake;
 pub use owner_auth::OwnerAuth;
 pub use patience::Patience;
+pub use pcr_policy::{PcrBank, PcrPolicy, PcrPolicyError};
 pub use session::Session;
 pub use storage_key::{Hierarchy, PERSISTENT_STORAGE_KEY, StorageAlgorithm, StorageKey};
 pub use tcti::{Tcti, TctiError};

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! What a TPM's owner hierarchy asks for: its authorisation value, the password of
-//! TPM2_HierarchyChangeAuth.
+//! TPM2_HierarchyChangeAuth; or its policy, that of TPM2_SetPrimaryPolicy.
 
 use std::fmt;
 use std::fs::{File, Metadata};
@@ -12,13 +12,15 @@ use rustix::fs::OFlags;
 use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
+use super::PcrPolicy;
 use crate::config::{ConfigError, Fault};
 use crate::trust::{way_to, weak_spot_to};
 
-/// An authorisation value of the owner hierarchy. It is wiped when it is dropped, and
-/// shown nowhere.
+/// An authorisation value of the owner hierarchy, which is wiped when it is dropped, and
+/// shown nowhere; or a policy of it.
 pub struct OwnerAuth {
     value: Zeroizing<Vec<u8>>,
+    policy: Option<PcrPolicy>,
     source: String,
     stamp: Option<Stamp>,
 }
@@ -45,9 +47,20 @@ impl OwnerAuth {
             length if length > Self::MOST => Err("it is longer than the 64 bytes that a TPM takes"),
             _ => Ok(Self {
                 value,
+                policy: None,
                 source: source.to_owned(),
                 stamp: None,
             }),
+        }
+    }
+
+    /// The owner hierarchy's policy. There is nothing secret about it.
+    pub fn by_policy(policy: PcrPolicy) -> Self {
+        Self {
+            value: Zeroizing::default(),
+            source: format!("the policy {policy}"),
+            policy: Some(policy),
+            stamp: None,
         }
     }
 
@@ -76,7 +89,7 @@ impl OwnerAuth {
         options.read(true);
         if is_secret {
             let reader = rustix::process::geteuid().as_raw();
-            let way = way_to(&std::path::absolute(path)?)?;
+            let way = way_to(path)?;
             if let Some(spot) = weak_spot_to(&way, reader) {
                 return Err(Fault::Weak(spot));
             }
@@ -108,9 +121,14 @@ impl OwnerAuth {
         Ok(auth)
     }
 
-    /// The value itself.
+    /// The value itself; nothing for a policy.
     pub fn value(&self) -> &[u8] {
         &self.value
+    }
+
+    /// The policy, if it is one.
+    pub fn policy(&self) -> Option<&PcrPolicy> {
+        self.policy.as_ref()
     }
 
     pub(super) fn stamp(&self) -> Option<&Stamp> {
@@ -118,7 +136,7 @@ impl OwnerAuth {
     }
 }
 
-/// Where it is from.
+/// Where it is from, or which policy it is.
 impl fmt::Display for OwnerAuth {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.source)

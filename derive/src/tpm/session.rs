@@ -10,10 +10,12 @@ use std::io;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::connection::{Connection, Created, Failed, Place, Unfit};
+use rsa::rand_core::{OsRng, RngCore};
+
+use super::connection::{Connection, Created, Failed, Place, SequencePassword, Unfit};
 use super::patience::Deadline;
 use super::turn::{Noted, Turn};
-use super::{Bus, Command, LoadedRoot, Name, Patience, Tpm, TpmError, Trust};
+use super::{Bus, Command, LoadedRoot, Name, Patience, ResponseCode, Tpm, TpmError, Trust};
 use crate::derivation::IdentityKey;
 use crate::identity::IdentityDigest;
 
@@ -37,6 +39,9 @@ pub struct Session<C: Connection> {
     others: Option<(Vec<u32>, Vec<u32>)>,
     /// The Name of the storage key that the last conversation was salted to.
     storage_key: Option<Name>,
+    /// The session that has done what the owner's policy asks for, and has not been used
+    /// for the owner since.
+    shown_policy: Option<u32>,
     commands: u32,
     stuck: bool,
     /// What others left has been flushed, to have a slot.
@@ -80,6 +85,7 @@ impl<C: Connection> Session<C> {
             has_lost_sequence: false,
             others: None,
             storage_key: None,
+            shown_policy: None,
             commands: 0,
             stuck: false,
             has_swept: false,
@@ -253,14 +259,21 @@ impl<C: Connection> Session<C> {
     }
 
     /// A password that is refused is not to be tried again: neither in this process,
-    /// nor, if it is from a file, by those who come after.
+    /// nor, if it is from a file, by those who come after. A policy may be: nothing of
+    /// it can be guessed.
     fn judge_owner_auth(&mut self, error: &mut TpmError) {
         let Some(auth) = &self.trust.owner_auth else {
             return;
         };
-        if let TpmError::Response { code, .. } = error
-            && code.is_wrong_password()
-        {
+        let TpmError::Response { code, .. } = *error else {
+            return;
+        };
+        if auth.policy().is_some() {
+            if code.is_wrong_policy() {
+                let policy = auth.to_string();
+                *error = TpmError::OwnerPolicy { policy, code };
+            }
+        } else if code.is_wrong_password() {
             if let Some(turn) = &self.turn {
                 turn.refuse(auth);
             }
@@ -273,9 +286,11 @@ impl<C: Connection> Session<C> {
 
     fn created_root(&mut self, until: Instant) -> Result<LoadedRoot, TpmError> {
         let command = Command::CreatePrimary;
+        self.show_policy(until)?;
         let Created { object, root } = self.run(command, until, |connection| {
             connection.create_primary(until)
         })?;
+        self.shown_policy = None;
         match root {
             Ok(name) => {
                 self.root = Some(object);
@@ -299,13 +314,23 @@ impl<C: Connection> Session<C> {
         &mut self,
         root: &LoadedRoot,
         digest: &IdentityDigest,
+        unimplemented: ResponseCode,
     ) -> Result<IdentityKey, TpmError> {
+        if self.has_policy() {
+            return Err(TpmError::NotEncrypted {
+                lacks: "TPM2_HMAC, which a policy of the owner takes",
+                command: Command::Hmac,
+                code: unimplemented,
+            });
+        }
         self.has_lost_sequence = true;
         if let Some(turn) = &self.turn {
             turn.mark_sequence();
         }
+        let mut password = SequencePassword::default();
+        OsRng.fill_bytes(&mut *password);
         let started = self.ask(Command::HmacStart, |connection, until| {
-            connection.hmac_start(root, until)
+            connection.hmac_start(root, &password, until)
         });
         let sequence = match started {
             Err(TpmError::Response { command, code }) if code.is_unimplemented() => {
@@ -319,7 +344,7 @@ impl<C: Connection> Session<C> {
             other => other?,
         };
         let completed = self.ask(Command::SequenceComplete, |connection, until| {
-            connection.sequence_complete(sequence, digest, until)
+            connection.sequence_complete(sequence, &password, digest, until)
         });
         let ended = completed.is_ok()
             || self.connection.is_some()
@@ -330,7 +355,13 @@ impl<C: Connection> Session<C> {
         if ended {
             self.mark_loaded(true);
         }
-        completed
+        match completed {
+            // Not the one that was started, which has the password that it was given.
+            Err(TpmError::Response { command, code }) if code.is_wrong_password() => {
+                Err(TpmError::Forged { command })
+            }
+            other => other,
+        }
     }
 }
 
@@ -375,7 +406,7 @@ impl<C: Connection> Tpm for Session<C> {
                     Bus::Plain => self.ask(Command::Sign, |connection, until| {
                         connection.sign(root.object, digest, until)
                     }),
-                    Bus::Encrypted => self.hmac_by_sequence(root, digest),
+                    Bus::Encrypted => self.hmac_by_sequence(root, digest, code),
                 }
             }
             result => result,

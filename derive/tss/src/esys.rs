@@ -13,8 +13,8 @@ use std::time::{Duration, Instant};
 use tpm_derived_keys::IdentityKey;
 use tpm_derived_keys::identity::IdentityDigest;
 use tpm_derived_keys::tpm::{
-    Connection, Created, Failed, Hierarchy, LoadedRoot, Object, OwnerAuth, Place, StorageAlgorithm,
-    StorageKey, Wire,
+    Connection, Created, Failed, Hierarchy, LoadedRoot, Object, OwnerAuth, PcrPolicy, Place,
+    SequencePassword, StorageAlgorithm, StorageKey, Wire,
 };
 use tss_esapi::attributes::ObjectAttributesBuilder;
 use tss_esapi::constants::tss::{
@@ -33,7 +33,7 @@ use zeroize::{Zeroize, Zeroizing};
 
 use crate::TssTcti;
 use crate::code;
-use crate::ffi::{Code, Esys, hmac_of};
+use crate::ffi::{Code, Esys, Kind, Session, hmac_of};
 
 /// A connection of [`Tss`](crate::Tss).
 ///
@@ -50,8 +50,8 @@ pub struct EsysThread {
     until: Instant,
     /// What ESYS calls the objects and sessions that have these handles.
     known: HashMap<u32, ESYS_TR>,
-    /// What protects the conversation.
-    session: Option<u32>,
+    /// What protects the conversation, and its handle.
+    session: Option<(u32, Session)>,
     owner_auth: Option<Arc<OwnerAuth>>,
 }
 
@@ -140,8 +140,8 @@ impl EsysThread {
     }
 
     /// What ESYS calls the session that protects the conversation.
-    fn session(&self) -> Option<ESYS_TR> {
-        self.known.get(&self.session?).copied()
+    fn session(&self) -> Option<Session> {
+        self.session.map(|(_, session)| session)
     }
 
     fn handles(&mut self, first: u32, until: Instant) -> Result<Vec<u32>, Failed> {
@@ -243,13 +243,25 @@ impl Connection for EsysThread {
             Some((object, _)) => Some(self.known(object, until)?),
             None => None,
         };
+        let kind = match &self.owner_auth {
+            Some(auth) if auth.policy().is_some() => Kind::Policy,
+            _ => Kind::Hmac,
+        };
         let (session, handle) = self.ask(until, move |esys| {
-            let session = esys.start_auth_session(key)?;
-            Ok((session, esys.handle(session)?))
+            let session = esys.start_auth_session(kind, key)?;
+            Ok((session, esys.handle(session.object())?))
         })?;
-        self.known.insert(handle, session);
-        self.session = Some(handle);
+        self.known.insert(handle, session.object());
+        self.session = Some((handle, session));
         Ok(handle)
+    }
+
+    fn policy_pcr(&mut self, policy: &PcrPolicy, until: Instant) -> Result<(), Failed> {
+        let Some(session) = self.session() else {
+            return Err(Failed::Malformed("there is no session".into()));
+        };
+        let policy = policy.clone();
+        self.ask(until, move |esys| esys.policy_pcr(session, &policy))
     }
 
     fn create_primary(&mut self, until: Instant) -> Result<Created, Failed> {
@@ -286,10 +298,16 @@ impl Connection for EsysThread {
         identity_key(secret)
     }
 
-    fn hmac_start(&mut self, root: &LoadedRoot, until: Instant) -> Result<u32, Failed> {
+    fn hmac_start(
+        &mut self,
+        root: &LoadedRoot,
+        password: &SequencePassword,
+        until: Instant,
+    ) -> Result<u32, Failed> {
         let (object, session) = (self.known(root.object(), until)?, self.session());
+        let password = Box::new(password.clone());
         let (sequence, handle) = self.ask(until, move |esys| {
-            let sequence = esys.hmac_start(object, session)?;
+            let sequence = esys.hmac_start(object, &password, session)?;
             Ok((sequence, esys.handle(sequence)?))
         })?;
         self.known.insert(handle, sequence);
@@ -299,6 +317,8 @@ impl Connection for EsysThread {
     fn sequence_complete(
         &mut self,
         sequence: u32,
+        // ESYS has kept it.
+        _: &SequencePassword,
         digest: &IdentityDigest,
         until: Instant,
     ) -> Result<IdentityKey, Failed> {
@@ -340,7 +360,7 @@ impl Connection for EsysThread {
         let known = self.known(object, until)?;
         self.ask(until, move |esys| esys.flush_context(known))?;
         self.known.remove(&object);
-        self.session.take_if(|session| *session == object);
+        self.session.take_if(|(session, _)| *session == object);
         Ok(())
     }
 

@@ -25,21 +25,21 @@ use std::ops::{Deref, DerefMut};
 use std::ptr::{NonNull, null, null_mut};
 use std::slice;
 
-use tpm_derived_keys::tpm::Hierarchy;
+use tpm_derived_keys::tpm::{Hierarchy, PcrPolicy};
 use tss_esapi::constants::tss::{
     TPM2_ALG_AES, TPM2_ALG_CFB, TPM2_ALG_HMAC, TPM2_ALG_SHA256, TPM2_CAP_HANDLES, TPM2_SE_HMAC,
-    TPMA_SESSION_CONTINUESESSION, TPMA_SESSION_DECRYPT, TPMA_SESSION_ENCRYPT,
+    TPM2_SE_POLICY, TPMA_SESSION_CONTINUESESSION, TPMA_SESSION_DECRYPT, TPMA_SESSION_ENCRYPT,
 };
 use tss_esapi::tss2_esys::{
     ESYS_CONTEXT, ESYS_TR, ESYS_TR_NONE, ESYS_TR_PASSWORD, ESYS_TR_RH_NULL, ESYS_TR_RH_OWNER,
     Esys_CreatePrimary, Esys_Finalize, Esys_FlushContext, Esys_Free, Esys_GetCapability, Esys_HMAC,
-    Esys_HMAC_Start, Esys_Initialize, Esys_SequenceComplete, Esys_Sign, Esys_StartAuthSession,
-    Esys_TR_FromTPMPublic, Esys_TR_GetName, Esys_TR_GetTpmHandle, Esys_TR_Serialize,
-    Esys_TR_SetAuth, Esys_TRSess_SetAttributes, TPM2B_AUTH, TPM2B_DATA, TPM2B_DIGEST,
-    TPM2B_MAX_BUFFER, TPM2B_NAME, TPM2B_PUBLIC, TPM2B_SENSITIVE_CREATE, TPML_PCR_SELECTION,
-    TPMS_CAPABILITY_DATA, TPMT_SIG_SCHEME, TPMT_SIGNATURE, TPMT_SYM_DEF, TPMT_TK_HASHCHECK,
-    TPMU_SYM_KEY_BITS, TPMU_SYM_MODE, TSS2_RC, TSS2_TCTI_CONTEXT, Tss2_TctiLdr_Finalize,
-    Tss2_TctiLdr_Initialize,
+    Esys_HMAC_Start, Esys_Initialize, Esys_PolicyPCR, Esys_SequenceComplete, Esys_Sign,
+    Esys_StartAuthSession, Esys_TR_FromTPMPublic, Esys_TR_GetName, Esys_TR_GetTpmHandle,
+    Esys_TR_Serialize, Esys_TR_SetAuth, Esys_TRSess_SetAttributes, TPM2B_AUTH, TPM2B_DATA,
+    TPM2B_DIGEST, TPM2B_MAX_BUFFER, TPM2B_NAME, TPM2B_PUBLIC, TPM2B_SENSITIVE_CREATE,
+    TPML_PCR_SELECTION, TPMS_CAPABILITY_DATA, TPMS_PCR_SELECTION, TPMT_SIG_SCHEME, TPMT_SIGNATURE,
+    TPMT_SYM_DEF, TPMT_TK_HASHCHECK, TPMU_SYM_KEY_BITS, TPMU_SYM_MODE, TSS2_RC, TSS2_TCTI_CONTEXT,
+    Tss2_TctiLdr_Finalize, Tss2_TctiLdr_Initialize,
 };
 
 use zeroize::Zeroize;
@@ -58,6 +58,23 @@ const ENCRYPTED: u8 = TPMA_SESSION_DECRYPT | TPMA_SESSION_ENCRYPT;
 fn sized(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
     let (size, rest) = bytes.split_first_chunk()?;
     rest.split_at_checked(u16::from_be_bytes(*size).into())
+}
+
+/// What a session can authorise: whatever has an authorisation value, or a policy.
+#[derive(Clone, Copy)]
+pub(crate) enum Kind {
+    Hmac,
+    Policy,
+}
+
+/// A session, as ESYS calls it.
+#[derive(Clone, Copy)]
+pub(crate) struct Session(ESYS_TR, Kind);
+
+impl Session {
+    pub(crate) fn object(self) -> ESYS_TR {
+        self.0
+    }
 }
 
 /// An ESYS context over a TCTI.
@@ -89,13 +106,19 @@ impl Esys {
         &mut self,
         hierarchy: Hierarchy,
         template: &TPM2B_PUBLIC,
-        session: Option<ESYS_TR>,
+        session: Option<Session>,
         owner_auth: &[u8],
     ) -> Result<(ESYS_TR, Owned<TPM2B_PUBLIC>, Owned<TPM2B_NAME>), Code> {
         let nothing = TPM2B_SENSITIVE_CREATE::default();
         let (no_data, no_pcrs) = (TPM2B_DATA::default(), TPML_PCR_SELECTION::default());
         let (mut object, mut public) = (ESYS_TR_NONE, null_mut());
-        let authorization = self.authorization(session, 0)?;
+        let authorization = match session {
+            Some(Session(session, _)) => {
+                self.set_attributes(session, 0)?;
+                session
+            }
+            None => ESYS_TR_PASSWORD,
+        };
         let hierarchy = match hierarchy {
             Hierarchy::Owner => ESYS_TR_RH_OWNER,
             Hierarchy::Null => ESYS_TR_RH_NULL,
@@ -143,9 +166,17 @@ impl Esys {
         set
     }
 
-    /// TPM2_StartAuthSession of an HMAC session with SHA-256 and AES-128-CFB, salted
-    /// to a key if there is one.
-    pub(crate) fn start_auth_session(&mut self, key: Option<ESYS_TR>) -> Result<ESYS_TR, Code> {
+    /// TPM2_StartAuthSession of a session with SHA-256 and AES-128-CFB, salted to a key
+    /// if there is one.
+    pub(crate) fn start_auth_session(
+        &mut self,
+        kind: Kind,
+        key: Option<ESYS_TR>,
+    ) -> Result<Session, Code> {
+        let session_type = match kind {
+            Kind::Hmac => TPM2_SE_HMAC,
+            Kind::Policy => TPM2_SE_POLICY,
+        };
         let symmetric = TPMT_SYM_DEF {
             algorithm: TPM2_ALG_AES,
             keyBits: TPMU_SYM_KEY_BITS { aes: 128 },
@@ -162,25 +193,63 @@ impl Esys {
                 ESYS_TR_NONE,
                 ESYS_TR_NONE,
                 null(),
-                TPM2_SE_HMAC,
+                session_type,
                 &raw const symmetric,
                 TPM2_ALG_SHA256,
                 &raw mut session,
             )
         })?;
-        Ok(session)
+        Ok(Session(session, kind))
     }
 
-    /// What a command is authorised by: a session that goes on after it, and
-    /// encrypts what `attributes` say; or the empty password.
-    fn authorization(&mut self, session: Option<ESYS_TR>, attributes: u8) -> Result<ESYS_TR, Code> {
-        let Some(session) = session else {
-            return Ok(ESYS_TR_PASSWORD);
+    /// TPM2_PolicyPCR, with whatever values the PCRs have.
+    pub(crate) fn policy_pcr(&mut self, session: Session, policy: &PcrPolicy) -> Result<(), Code> {
+        let (no_digest, mut pcrs) = (TPM2B_DIGEST::default(), TPML_PCR_SELECTION::default());
+        for (place, bank) in pcrs.pcrSelections.iter_mut().zip(policy.banks()) {
+            let [a, b, c] = bank.select;
+            *place = TPMS_PCR_SELECTION {
+                hash: bank.hash,
+                sizeofSelect: 3,
+                pcrSelect: [a, b, c, 0],
+            };
+            pcrs.count += 1;
+        }
+        // SAFETY: see the head of the module.
+        check(unsafe {
+            Esys_PolicyPCR(
+                self.context,
+                session.0,
+                ESYS_TR_NONE,
+                ESYS_TR_NONE,
+                ESYS_TR_NONE,
+                &raw const no_digest,
+                &raw const pcrs,
+            )
+        })
+    }
+
+    /// What a command is authorised by, and what stands beside that: a session that goes
+    /// on after it, and encrypts what `attributes` say; or the empty password, with a
+    /// session that can't authorise it beside it.
+    fn authorization(
+        &mut self,
+        session: Option<Session>,
+        attributes: u8,
+    ) -> Result<(ESYS_TR, ESYS_TR), Code> {
+        let Some(Session(session, kind)) = session else {
+            return Ok((ESYS_TR_PASSWORD, ESYS_TR_NONE));
         };
+        self.set_attributes(session, attributes)?;
+        Ok(match kind {
+            Kind::Hmac => (session, ESYS_TR_NONE),
+            Kind::Policy => (ESYS_TR_PASSWORD, session),
+        })
+    }
+
+    fn set_attributes(&mut self, session: ESYS_TR, attributes: u8) -> Result<(), Code> {
         let attributes = attributes | TPMA_SESSION_CONTINUESESSION;
         // SAFETY: see the head of the module.
-        check(unsafe { Esys_TRSess_SetAttributes(self.context, session, attributes, u8::MAX) })?;
-        Ok(session)
+        check(unsafe { Esys_TRSess_SetAttributes(self.context, session, attributes, u8::MAX) })
     }
 
     /// TPM2_HMAC with SHA-256. What it gives is secret.
@@ -188,17 +257,17 @@ impl Esys {
         &mut self,
         object: ESYS_TR,
         buffer: &TPM2B_MAX_BUFFER,
-        session: Option<ESYS_TR>,
+        session: Option<Session>,
     ) -> Result<Owned<TPM2B_DIGEST>, Code> {
         let mut digest = null_mut();
-        let authorization = self.authorization(session, ENCRYPTED)?;
+        let (first, second) = self.authorization(session, ENCRYPTED)?;
         // SAFETY: see the head of the module.
         check(unsafe {
             Esys_HMAC(
                 self.context,
                 object,
-                authorization,
-                ESYS_TR_NONE,
+                first,
+                second,
                 ESYS_TR_NONE,
                 buffer,
                 TPM2_ALG_SHA256,
@@ -208,23 +277,27 @@ impl Esys {
         Owned::new(digest)
     }
 
-    /// TPM2_HMAC_Start with SHA-256: the sequence.
+    /// TPM2_HMAC_Start with SHA-256: the sequence, which has that password. ESYS keeps a
+    /// copy of it.
     pub(crate) fn hmac_start(
         &mut self,
         object: ESYS_TR,
-        session: Option<ESYS_TR>,
+        password: &[u8; 32],
+        session: Option<Session>,
     ) -> Result<ESYS_TR, Code> {
-        let (no_password, mut sequence) = (TPM2B_AUTH::default(), ESYS_TR_NONE);
-        let authorization = self.authorization(session, 0)?;
+        let (mut auth, mut sequence) = (TPM2B_AUTH::default(), ESYS_TR_NONE);
+        auth.buffer[..password.len()].copy_from_slice(password);
+        auth.size = 32;
+        let (first, second) = self.authorization(session, TPMA_SESSION_DECRYPT)?;
         // SAFETY: see the head of the module.
         check(unsafe {
             Esys_HMAC_Start(
                 self.context,
                 object,
-                authorization,
+                first,
+                second,
                 ESYS_TR_NONE,
-                ESYS_TR_NONE,
-                &raw const no_password,
+                &raw const auth,
                 TPM2_ALG_SHA256,
                 &raw mut sequence,
             )
@@ -237,17 +310,17 @@ impl Esys {
         &mut self,
         sequence: ESYS_TR,
         buffer: &TPM2B_MAX_BUFFER,
-        session: Option<ESYS_TR>,
+        session: Option<Session>,
     ) -> Result<Owned<TPM2B_DIGEST>, Code> {
         let mut digest = null_mut();
-        let authorization = self.authorization(session, ENCRYPTED)?;
+        let (first, second) = self.authorization(session, ENCRYPTED)?;
         // SAFETY: see the head of the module; what is null is not wanted.
         check(unsafe {
             Esys_SequenceComplete(
                 self.context,
                 sequence,
-                authorization,
-                ESYS_TR_NONE,
+                first,
+                second,
                 ESYS_TR_NONE,
                 buffer,
                 ESYS_TR_RH_NULL,

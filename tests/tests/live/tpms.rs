@@ -11,6 +11,7 @@ use tdk_tests::backend::Backend;
 use tdk_tests::golden;
 use tdk_tests::live::{Answer, Rule, errno};
 use tdk_tests::middle::{Action, Middle, cc};
+use tdk_tests::owner;
 use tpm_derived_keys::request::Request;
 use tpm_derived_keys::{IdentityKey, KeyInfo};
 use zeroize::Zeroizing;
@@ -191,6 +192,30 @@ fn an_owner_whose_password_the_callout_knows() {
         rule.ask("right again", "32 id").unwrap();
         assert_no_handles(&tpm);
     }
+}
+
+#[test]
+fn an_owner_whose_policy_the_callout_knows() {
+    let tpm = golden::tpm();
+    let rule = Rule::direct(&format!("tcti = \"{}\"\n", tpm.tcti()));
+    let before = rule.ask("x", "32 id").unwrap();
+    owner::close_by_policy(&tpm);
+    assert_eq!(rule.ask("not named", "32 id"), errno("EACCES"));
+    for bus in ["encrypted", "plain"] {
+        let config = |pcrs: &str| {
+            let tcti = tpm.tcti();
+            rule.configure(&format!(
+                "tcti = \"{tcti}\"\nbus = \"{bus}\"\nowner_policy = \"{pcrs}\"\n"
+            ));
+        };
+        config(owner::PCRS);
+        assert_eq!(rule.ask("x", "32 id").unwrap(), before);
+        config("sha256:0,7");
+        assert_eq!(rule.ask("another", "32 id"), errno("EACCES"));
+        config("sha256:77");
+        assert_eq!(rule.ask("none", "32 id"), errno("EKEYREJECTED"));
+    }
+    assert_no_handles(&tpm);
 }
 
 #[test]

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! The owner's password: where `tdk` has it from.
+//! The owner's password: where `tdk` has it from; or the owner's policy.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
@@ -10,7 +10,7 @@ use tdk_simulator::Swtpm;
 use tdk_tests::doctor::Report;
 use tdk_tests::middle::{Action, Middle};
 use tdk_tests::programs::{run, stderr, stdout, tdk, tdk_file};
-use tdk_tests::{assert_no_handles, oracle};
+use tdk_tests::{assert_no_handles, oracle, owner};
 
 const PASSWORD: &str = "correct horse battery staple";
 
@@ -219,6 +219,54 @@ fn what_doctor_says() {
 
     machine.tpm.clear_owner().unwrap();
     status("tpm.owner-auth", "wrong", "has no password, but");
+    assert_no_handles(&machine.tpm);
+}
+
+#[test]
+fn a_policy_of_pcrs() {
+    let tpm = Swtpm::builder().start().unwrap();
+    let root = oracle::root(&tpm.tcti());
+    owner::close_by_policy(&tpm);
+    let directory = tempfile::tempdir().unwrap();
+    let machine = Machine {
+        tpm,
+        root,
+        directory,
+    };
+    machine.configure("");
+    let text = stderr(&machine.root(&[]), 1);
+    assert!(text.contains("owner_policy says which"), "{text}");
+    for backend in ["direct", "tss"] {
+        let named = ["--owner-policy", owner::PCRS, "--backend", backend];
+        assert_eq!(stdout(&machine.root(&named)), machine.root);
+    }
+    let text = stderr(&machine.root(&["--owner-policy", "sha256:24"]), 2);
+    assert!(text.contains("numbers from 0 to 23"), "{text}");
+    let text = stderr(&machine.root(&["--owner-policy", "sha256:7"]), 1);
+    assert!(
+        text.contains("the TPM refused the policy sha256:7"),
+        "{text}"
+    );
+
+    machine.configure(&format!("owner_policy = \"{}\"\n", owner::PCRS));
+    assert_eq!(stdout(&machine.root(&[])), machine.root);
+    let enrolled = machine.tdk().arg("enroll").output().unwrap();
+    assert_eq!(enrolled.status.code(), Some(0), "{enrolled:?}");
+    let line = |id: &str, status: &str, seen: &str| {
+        let report = machine.doctor();
+        let line = report.line(id);
+        assert_eq!(line.status, status, "{line:?}");
+        assert!(line.seen.contains(seen), "{line:?}");
+    };
+    line(
+        "tpm.owner-auth",
+        "ok",
+        "is opened by the policy sha256:0,7+sha1:4",
+    );
+    line("tpm.root", "ok", &machine.root);
+    owner::extend(&machine.tpm, 7);
+    line("tpm.owner-auth", "wrong", "TPM_RC_POLICY_FAIL");
+    line("tpm.root", "not checked", "tpm.owner-auth");
     assert_no_handles(&machine.tpm);
 }
 

@@ -4,6 +4,7 @@
 use tdk_simulator::Swtpm;
 use tdk_tests::backend::{Backend, PATIENCE, digest};
 use tdk_tests::middle::{Action, Middle, cc};
+use tdk_tests::owner::{command as owner, send};
 use tdk_tests::{assert_no_handles, oracle, over_both_backends};
 use tpm_derived_keys::KeyInfo;
 use tpm_derived_keys::request::Request;
@@ -16,6 +17,7 @@ use crate::swtpm;
 over_both_backends!(
     a_listener_hears_no_key,
     a_listener_hears_no_key_of_a_tpm_without_tpm2_hmac,
+    somebody_who_offers_a_sequence_of_his_own,
     an_enrolled_tpm_answers,
     another_tpm_in_the_place_of_the_enrolled_one,
     somebody_who_offers_a_key_of_his_own,
@@ -54,30 +56,6 @@ fn derive(backend: Backend, tcti: &str, known: Known) -> Result<Vec<Vec<u8>>, Tp
         .map(|request| key.expand(&KeyInfo::from(request)).as_bytes().to_vec())
         .collect();
     Ok(keys)
-}
-
-/// A command with the owner's empty password.
-pub(crate) fn owner(code: u32, handles: &[u32], parameters: &[u8]) -> Vec<u8> {
-    let handles: Vec<u8> = handles
-        .iter()
-        .flat_map(|handle| handle.to_be_bytes())
-        .collect();
-    let size = u32::try_from(10 + handles.len() + 13 + parameters.len()).unwrap();
-    [
-        &[0x80, 0x02][..],
-        &size.to_be_bytes(),
-        &code.to_be_bytes(),
-        &handles,
-        &[0, 0, 0, 9, 0x40, 0, 0, 9, 0, 0, 0, 0, 0],
-        parameters,
-    ]
-    .concat()
-}
-
-fn send(tpm: &Swtpm, command: &[u8]) -> Vec<u8> {
-    let response = tpm.send(command).unwrap();
-    assert_eq!(response[6..10], [0; 4], "{response:02x?}");
-    response
 }
 
 fn handle(response: &[u8]) -> u32 {
@@ -172,6 +150,32 @@ fn a_listener_hears_no_key_of_a_tpm_without_tpm2_hmac(backend: Backend) {
     let keys = derive(backend, &middle.tcti(), Known::default()).unwrap();
     assert_not_heard(backend, &tpm, &middle.recorded(), &keys);
     assert_no_handles(&tpm);
+}
+
+/// It has no key at all, so that everybody could compute what it gives.
+fn somebody_who_offers_a_sequence_of_his_own(backend: Backend) {
+    if backend.bus() == Bus::Plain {
+        // No sequence is used, and who is in the middle hears the key anyway.
+        return;
+    }
+    let tpm = swtpm().start().unwrap();
+    let known = Known {
+        root: Some(root(&tpm)),
+        srk: Some(storage_key(&tpm, StorageAlgorithm::P256)),
+    };
+    // TPM2_HashSequenceStart, without a password.
+    let start = [&[0x80, 1, 0, 0, 0, 14, 0, 0, 1, 0x86][..], &[0, 0, 0, 0x0B]].concat();
+    let answer = tpm.send(&start).unwrap();
+    assert_eq!(answer[6..10], [0; 4]);
+    let his = u32::from_be_bytes(answer[10..14].try_into().unwrap());
+    let middle = Middle::before(&tpm, move |command, _| match command {
+        cc::HMAC => Action::Answer(0x143),
+        cc::HMAC_START => Action::Handle(his),
+        _ => Action::Pass,
+    });
+    let error = derive(backend, &middle.tcti(), known).unwrap_err();
+    assert!(middle.seen().contains(&cc::SEQUENCE_COMPLETE));
+    assert!(matches!(error, TpmError::Forged { .. }), "{error}");
 }
 
 fn an_enrolled_tpm_answers(backend: Backend) {

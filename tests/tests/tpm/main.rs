@@ -10,6 +10,7 @@ mod faults;
 mod keys;
 mod matrix;
 mod owner_auth;
+mod owner_policy;
 
 use tdk_simulator::{Swtpm, SwtpmBuilder};
 

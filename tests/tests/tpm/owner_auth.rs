@@ -15,7 +15,7 @@ use tpm_derived_keys::tpm::{
 };
 use zeroize::Zeroizing;
 
-use crate::conversation::{heard, keep, owner, storage_key};
+use crate::conversation::{heard, keep, storage_key};
 use crate::swtpm;
 
 over_both_backends!(
@@ -25,7 +25,6 @@ over_both_backends!(
     a_wrong_password,
     a_password_where_none_is_needed,
     a_password_that_is_not_given,
-    an_owner_with_a_policy,
     a_connection_that_breaks,
 );
 
@@ -222,26 +221,6 @@ fn a_password_that_is_not_given(backend: Backend) {
         .filter(|code| **code == cc::CREATE_PRIMARY)
         .count();
     assert_eq!(primaries, 1);
-    assert_no_handles(&tpm);
-}
-
-/// TPM2_SetPrimaryPolicy: a policy of the owner hierarchy's, beside its password.
-fn an_owner_with_a_policy(backend: Backend) {
-    let tpm = swtpm().start().unwrap();
-    let before = derive(backend, &tpm.tcti(), b"").unwrap();
-    let parameters = [&[0, 32][..], &[0x5A; 32], &[0, 0x0B]].concat();
-    let command = owner(0x12E, &[0x4000_0001], &parameters);
-    assert_eq!(tpm.send(&command).unwrap()[6..10], [0; 4]);
-    assert_eq!(derive(backend, &tpm.tcti(), b"").unwrap(), before);
-    tpm.set_owner_auth(PASSWORD).unwrap();
-    let error = derive(backend, &tpm.tcti(), b"").unwrap_err();
-    assert_eq!(error.cause(), Cause::OwnerAuth);
-    assert!(
-        error.hint().contains("a policy does not help"),
-        "{}",
-        error.hint()
-    );
-    assert_eq!(derive(backend, &tpm.tcti(), PASSWORD).unwrap(), before);
     assert_no_handles(&tpm);
 }
 

@@ -85,13 +85,13 @@ pub(super) fn examine(
     };
     let open = || Direct::open(tcti, &patience, &anybody);
     let mut owner_auth = password.judge(&properties);
-    // What is known of the password is tried once.
+    // What is known of the password or the policy is tried once.
     let trial = (!is_off && owner_auth.status == Status::Ok).then(|| {
         open()
             .and_then(|mut tpm| derive(&mut tpm))
             .and_then(|first| open().and_then(|mut tpm| Ok((first, try_again(&mut tpm)?))))
     });
-    if let Some(Err(error @ TpmError::OwnerAuth { .. })) = &trial {
+    if let Some(Err(error @ (TpmError::OwnerAuth { .. } | TpmError::OwnerPolicy { .. }))) = &trial {
         owner_auth = failed(Check::OwnerAuth, error);
     }
     let is_refused = owner_auth.status != Status::Ok;
@@ -136,7 +136,7 @@ pub(super) fn examine(
     }
 }
 
-/// What is known of the owner's password.
+/// What is known of the owner's password or policy.
 pub(super) enum Password {
     /// None is needed.
     None,
@@ -175,6 +175,9 @@ impl Password {
                 "put it into a file that only root can read, and owner_auth = \"/FILE\" into the \
                  configuration: docs/owner-auth.md",
             ),
+            (Self::Known(auth), _) if auth.policy().is_some() => {
+                check.ok(format!("the owner hierarchy is opened by {auth}"))
+            }
             (Self::Known(auth), true) => check.ok(format!(
                 "the owner hierarchy has a password, which is in {auth}"
             )),

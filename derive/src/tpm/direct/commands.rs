@@ -11,18 +11,19 @@ use tpm2_protocol::data::{
 use tpm2_protocol::frame::{
     TpmCreatePrimaryCommand, TpmCreatePrimaryResponse, TpmFlushContextCommand, TpmFrame,
     TpmGetCapabilityCommand, TpmGetCapabilityResponse, TpmHmacCommand, TpmHmacStartCommand,
-    TpmReadPublicCommand, TpmReadPublicResponse, TpmResponse, TpmSequenceCompleteCommand,
-    TpmSignCommand, TpmStartAuthSessionCommand, TpmStartAuthSessionResponse, tpm_marshal_command,
+    TpmPolicyPcrCommand, TpmReadPublicCommand, TpmReadPublicResponse, TpmResponse,
+    TpmSequenceCompleteCommand, TpmSignCommand, TpmStartAuthSessionCommand,
+    TpmStartAuthSessionResponse, tpm_marshal_command,
 };
 use tpm2_protocol::{TpmMarshal, TpmResult, TpmUnmarshal, TpmWriter};
 use zeroize::Zeroizing;
 
 use super::link::MOST;
-use super::protected::{Nonce, Protected};
+use super::protected::{Authority, Kind, Nonce, Protected};
 use crate::identity::IdentityDigest;
-use crate::tpm::connection::{Created, Object, Unfit};
+use crate::tpm::connection::{Created, Object, SequencePassword, Unfit};
 use crate::tpm::root::{SHA256_SCHEME, template};
-use crate::tpm::{Hierarchy, LoadedRoot, StorageAlgorithm};
+use crate::tpm::{Hierarchy, LoadedRoot, PcrPolicy, StorageAlgorithm};
 
 /// Handles of transient objects begin here (Part 2, section 7.2).
 const TRANSIENT_FIRST: u32 = 0x8000_0000;
@@ -67,7 +68,7 @@ impl Marshalled {
         command: &impl TpmFrame,
         session: &mut Protected,
         names: &[u8],
-        auth: &[u8],
+        auth: Authority<'_>,
         attributes: u8,
     ) -> TpmResult<Self> {
         let code = command.cc().value();
@@ -100,8 +101,17 @@ pub(super) struct Authorized<C> {
     command: C,
     /// Of its one handle.
     name: Vec<u8>,
-    /// Whether that is the owner hierarchy, which may have an authorisation value.
-    is_owners: bool,
+    auth: Auth,
+}
+
+/// The authorisation value of what a command's one handle is of.
+enum Auth {
+    /// The owner hierarchy's, which it may have.
+    Owners,
+    /// One that it was given.
+    Given(SequencePassword),
+    /// It is empty.
+    Empty,
 }
 
 impl<C: TpmFrame> Authorized<C> {
@@ -114,14 +124,20 @@ impl<C: TpmFrame> Authorized<C> {
         Marshalled::new(&self.command, true)
     }
 
-    /// By a session. The owner hierarchy has that authorisation value.
+    /// By a session, or beside one that can't authorise it. The owner hierarchy has that
+    /// authorisation value.
     pub(super) fn by(
         &self,
         session: &mut Protected,
         owner_auth: &[u8],
         attributes: u8,
     ) -> TpmResult<Marshalled> {
-        let auth = if self.is_owners { owner_auth } else { &[] };
+        let auth = match (&self.auth, session.kind()) {
+            (Auth::Owners, _) => Authority::Session(owner_auth),
+            (Auth::Given(auth), _) => Authority::Session(&auth[..]),
+            (Auth::Empty, Kind::Hmac) => Authority::Session(&[]),
+            (Auth::Empty, Kind::Policy) => Authority::Password,
+        };
         Marshalled::protected(&self.command, session, &self.name, auth, attributes)
     }
 }
@@ -141,7 +157,10 @@ fn primary(hierarchy: Hierarchy, template: TpmtPublic) -> Authorized<TpmCreatePr
         },
         // A hierarchy's Name is its handle.
         name: handle.to_be_bytes().to_vec(),
-        is_owners: hierarchy == Hierarchy::Owner,
+        auth: match hierarchy {
+            Hierarchy::Owner => Auth::Owners,
+            Hierarchy::Null => Auth::Empty,
+        },
     }
 }
 
@@ -158,9 +177,10 @@ pub(super) fn create_storage_key(
     Ok(primary(hierarchy, template))
 }
 
-/// TPM2_StartAuthSession: HMAC, AES-128-CFB, SHA-256, bound to nothing, salted to that
-/// key if there is one.
+/// TPM2_StartAuthSession: AES-128-CFB, SHA-256, bound to nothing, salted to that key if
+/// there is one.
 pub(super) fn start_auth_session(
+    kind: Kind,
     key: Option<u32>,
     nonce: &Nonce,
     encrypted_salt: &[u8],
@@ -170,13 +190,27 @@ pub(super) fn start_auth_session(
         handles: [key.unwrap_or(nothing), nothing].map(TpmHandle::from),
         nonce_caller: Tpm2bNonce::try_from(&nonce[..])?,
         encrypted_salt: Tpm2bEncryptedSecret::try_from(encrypted_salt)?,
-        session_type: TpmSe::Hmac,
+        session_type: match kind {
+            Kind::Hmac => TpmSe::Hmac,
+            Kind::Policy => TpmSe::Policy,
+        },
         symmetric: TpmtSymDefObject {
             algorithm: TpmAlgId::Aes,
             key_bits: TpmuSymKeyBits::Aes(128.into()),
             mode: TpmuSymMode::Aes(TpmAlgId::Cfb),
         },
         auth_hash: TpmAlgId::Sha256,
+    };
+    Marshalled::new(&command, false)
+}
+
+/// TPM2_PolicyPCR, with whatever values the PCRs have.
+pub(super) fn policy_pcr(session: u32, policy: &PcrPolicy) -> TpmResult<Marshalled> {
+    let (pcrs, _) = TpmlPcrSelection::unmarshal(&policy.selection())?;
+    let command = TpmPolicyPcrCommand {
+        handles: [TpmHandle::from(session)],
+        pcr_digest: Tpm2bDigest::default(),
+        pcrs,
     };
     Marshalled::new(&command, false)
 }
@@ -192,24 +226,28 @@ pub(super) fn hmac(
             hash_alg: TpmAlgId::Sha256,
         },
         name: root.name.as_bytes().to_vec(),
-        is_owners: false,
+        auth: Auth::Empty,
     })
 }
 
-pub(super) fn hmac_start(root: &LoadedRoot) -> Authorized<TpmHmacStartCommand> {
-    Authorized {
+pub(super) fn hmac_start(
+    root: &LoadedRoot,
+    password: &SequencePassword,
+) -> TpmResult<Authorized<TpmHmacStartCommand>> {
+    Ok(Authorized {
         command: TpmHmacStartCommand {
             handles: [TpmHandle::from(root.object)],
-            auth: Tpm2bAuth::default(),
+            auth: Tpm2bAuth::try_from(&password[..])?,
             hash_alg: TpmAlgId::Sha256,
         },
         name: root.name.as_bytes().to_vec(),
-        is_owners: false,
-    }
+        auth: Auth::Empty,
+    })
 }
 
 pub(super) fn sequence_complete(
     sequence: u32,
+    password: &SequencePassword,
     digest: &IdentityDigest,
 ) -> TpmResult<Authorized<TpmSequenceCompleteCommand>> {
     Ok(Authorized {
@@ -220,7 +258,7 @@ pub(super) fn sequence_complete(
         },
         // A sequence has none.
         name: Vec::new(),
-        is_owners: false,
+        auth: Auth::Given(password.clone()),
     })
 }
 

@@ -11,9 +11,10 @@ use tpm2_protocol::TpmResult;
 use tpm2_protocol::frame::TpmFrame;
 use zeroize::{Zeroize, Zeroizing};
 
-use super::connection::{Connection, Created, Failed, Object, Unfit};
+use super::connection::{Connection, Created, Failed, Object, SequencePassword, Unfit};
 use super::{
-    Hierarchy, LoadedRoot, OwnerAuth, ResponseCode, Session, StorageAlgorithm, StorageKey, Tcti,
+    Hierarchy, LoadedRoot, OwnerAuth, PcrPolicy, ResponseCode, Session, StorageAlgorithm,
+    StorageKey, Tcti,
 };
 use crate::derivation::IdentityKey;
 use crate::identity::IdentityDigest;
@@ -28,7 +29,7 @@ mod protected;
 use commands::{Authorized, Marshalled, Wrong};
 use link::{Link, MOST};
 pub use properties::Properties;
-use protected::{DECRYPT, ENCRYPT, Fault, Protected, Salt, nonce};
+use protected::{DECRYPT, ENCRYPT, Fault, Kind, Protected, Salt, nonce};
 
 /// The backend that needs no library: devices and software TPMs.
 pub type Direct = Session<Wire>;
@@ -163,11 +164,21 @@ impl Connection for Wire {
         let nonce_caller = nonce();
         let encrypted = salt.as_ref().map_or(&[][..], |salt| &salt.encrypted);
         let object = salted_to.map(|(object, _)| object);
-        let command = commands::start_auth_session(object, &nonce_caller, encrypted);
+        let kind = match &self.owner_auth {
+            Some(auth) if auth.policy().is_some() => Kind::Policy,
+            _ => Kind::Hmac,
+        };
+        let command = commands::start_auth_session(kind, object, &nonce_caller, encrypted);
         let (session, nonce_tpm) = self.ask(command, until, commands::started)?;
-        let protected = Protected::new(session, salt.as_ref(), &nonce_tpm, nonce_caller);
+        let salt = salt.as_ref();
+        let protected = Protected::new(session, kind, salt, &nonce_tpm, nonce_caller);
         self.protected = Some(protected);
         Ok(session)
+    }
+
+    fn policy_pcr(&mut self, policy: &PcrPolicy, until: Instant) -> Result<(), Failed> {
+        let session = self.protected.as_ref().map_or(0, Protected::handle);
+        self.ask(commands::policy_pcr(session, policy), until, |_| Ok(()))
     }
 
     fn create_primary(&mut self, until: Instant) -> Result<Created, Failed> {
@@ -193,18 +204,24 @@ impl Connection for Wire {
         self.secret(secret)
     }
 
-    fn hmac_start(&mut self, root: &LoadedRoot, until: Instant) -> Result<u32, Failed> {
-        let command = Ok(commands::hmac_start(root));
-        self.ask_authorized(command, 0, 1, until, commands::handle)
+    fn hmac_start(
+        &mut self,
+        root: &LoadedRoot,
+        password: &SequencePassword,
+        until: Instant,
+    ) -> Result<u32, Failed> {
+        let command = commands::hmac_start(root, password);
+        self.ask_authorized(command, DECRYPT, 1, until, commands::handle)
     }
 
     fn sequence_complete(
         &mut self,
         sequence: u32,
+        password: &SequencePassword,
         digest: &IdentityDigest,
         until: Instant,
     ) -> Result<IdentityKey, Failed> {
-        let command = commands::sequence_complete(sequence, digest);
+        let command = commands::sequence_complete(sequence, password, digest);
         let (attributes, take) = (DECRYPT | ENCRYPT, commands::sequence_result);
         let secret = self.ask_authorized(command, attributes, 0, until, take);
         self.secret(secret)

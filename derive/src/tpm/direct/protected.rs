@@ -8,8 +8,8 @@
 //! parameter of each is encrypted where that is asked for. A session without salt has
 //! an empty key: it is for showing that one knows an authorisation value.
 //!
-//! One session at a time, which is also what the command is authorised by, and
-//! SHA-256 throughout.
+//! One session at a time, and SHA-256 throughout. The session is also what the command
+//! is authorised by, or stands beside the empty password that it is authorised by.
 
 use aes::Aes128;
 use aes::cipher::{AsyncStreamCipher, KeyIvInit};
@@ -35,6 +35,28 @@ type Secret = Zeroizing<[u8; 32]>;
 
 /// As long as a digest of the session's hash algorithm: the most that is of use.
 pub(super) type Nonce = [u8; 32];
+
+/// What a session can authorise.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// Whatever has an authorisation value.
+    Hmac,
+    /// Whatever has a policy.
+    Policy,
+}
+
+/// What a command is authorised by.
+#[derive(Clone, Copy)]
+pub(super) enum Authority<'a> {
+    /// The session, for something with that authorisation value.
+    Session(&'a [u8]),
+    /// The empty password. The session stands beside it.
+    Password,
+}
+
+/// An empty password among a command's sessions: TPM_RS_PW, no nonce, no attributes, no
+/// password.
+const PASSWORD: [u8; 9] = [0x40, 0, 0, 9, 0, 0, 0, 0, 0];
 
 /// What is wrong with an answer.
 #[derive(Debug, PartialEq, Eq)]
@@ -87,11 +109,13 @@ impl Salt {
 /// A session that the TPM has started.
 pub(super) struct Protected {
     handle: u32,
+    kind: Kind,
     /// `None` without salt.
     key: Option<Secret>,
     nonce_tpm: Vec<u8>,
-    /// Of the command that waits for its answer: what its HMAC is keyed by, its
-    /// nonce, its attributes.
+    /// Of the command that waits for its answer: whether a password is before the
+    /// session, what the HMAC is keyed by, the nonce, the attributes.
+    is_second: bool,
     value: Zeroizing<Vec<u8>>,
     nonce_caller: Nonce,
     attributes: u8,
@@ -106,14 +130,17 @@ impl std::fmt::Debug for Protected {
 impl Protected {
     pub(super) fn new(
         handle: u32,
+        kind: Kind,
         salt: Option<&Salt>,
         nonce_tpm: &[u8],
         nonce_caller: Nonce,
     ) -> Self {
         Self {
             handle,
+            kind,
             key: salt.map(|salt| kdfa(&*salt.salt, "ATH", nonce_tpm, &nonce_caller)),
             nonce_tpm: nonce_tpm.to_vec(),
+            is_second: false,
             value: Zeroizing::default(),
             nonce_caller,
             attributes: 0,
@@ -124,14 +151,17 @@ impl Protected {
         self.handle
     }
 
-    /// The authorisation area of a command on something with that authorisation
-    /// value, whose parameters are encrypted on the way if `attributes` say so. The
-    /// session goes on after it.
+    pub(super) fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    /// The authorisation area of a command, whose parameters are encrypted on the way
+    /// if `attributes` say so. The session goes on after it.
     pub(super) fn authorize(
         &mut self,
         code: u32,
         names: &[u8],
-        auth: &[u8],
+        auth: Authority<'_>,
         parameters: &mut [u8],
         attributes: u8,
     ) -> Vec<u8> {
@@ -143,13 +173,18 @@ impl Protected {
         nonce: Nonce,
         code: u32,
         names: &[u8],
-        auth: &[u8],
+        auth: Authority<'_>,
         parameters: &mut [u8],
         attributes: u8,
     ) -> Vec<u8> {
         self.attributes = attributes | CONTINUE_SESSION;
         self.nonce_caller = nonce;
         let key = self.key.as_ref().map_or(&[][..], |key| &key[..]);
+        self.is_second = matches!(auth, Authority::Password);
+        let (password, auth) = match auth {
+            Authority::Session(auth) => (&[][..], auth),
+            Authority::Password => (&PASSWORD[..], &[][..]),
+        };
         // In one piece from the start: what grows is moved, and leaves copies.
         self.value = Zeroizing::new([key, auth].concat());
         if self.attributes & DECRYPT != 0
@@ -167,7 +202,8 @@ impl Protected {
         let mac = mac.finalize().into_bytes();
         let size = [0, 32];
         [
-            &self.handle.to_be_bytes()[..],
+            password,
+            &self.handle.to_be_bytes(),
             &size,
             &self.nonce_caller,
             &[self.attributes],
@@ -183,9 +219,11 @@ impl Protected {
         let (size, rest) = body.split_first_chunk_mut().ok_or(Fault::Malformed)?;
         let size = usize::try_from(u32::from_be_bytes(*size)).map_err(|_| Fault::Malformed)?;
         let (parameters, area) = rest.split_at_mut_checked(size).ok_or(Fault::Malformed)?;
-        let (nonce_tpm, rest) = sized(area).ok_or(Fault::Malformed)?;
-        let (attributes, rest) = rest.split_first().ok_or(Fault::Malformed)?;
-        let (mac, rest) = sized(rest).ok_or(Fault::Malformed)?;
+        let mut area = &*area;
+        if self.is_second {
+            (_, area) = acknowledged(area).ok_or(Fault::Malformed)?;
+        }
+        let ((nonce_tpm, attributes, mac), rest) = acknowledged(area).ok_or(Fault::Malformed)?;
         if !rest.is_empty() {
             return Err(Fault::Malformed);
         }
@@ -194,7 +232,7 @@ impl Protected {
             .chain_update(code.to_be_bytes())
             .chain_update(&*parameters)
             .finalize();
-        if *attributes != self.attributes {
+        if attributes != self.attributes {
             return Err(Fault::Forged);
         }
         self.mac(&response, nonce_tpm, &self.nonce_caller)
@@ -284,14 +322,26 @@ fn sized(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
     rest.split_at_checked(u16::from_be_bytes(*size).into())
 }
 
+/// The nonce, the attributes and the HMAC of the first session of an answer: a
+/// TPMS_AUTH_RESPONSE (Part 2, section 10.13.3), and what follows.
+#[expect(clippy::type_complexity, reason = "three fields and a rest")]
+fn acknowledged(area: &[u8]) -> Option<((&[u8], u8, &[u8]), &[u8])> {
+    let (nonce, rest) = sized(area)?;
+    let (attributes, rest) = rest.split_first()?;
+    let (mac, rest) = sized(rest)?;
+    Some(((nonce, *attributes, mac), rest))
+}
+
 #[cfg(feature = "fuzzing")]
 impl Protected {
     /// A session that waits for an answer.
     pub(super) fn fixed(attributes: u8) -> Self {
         Self {
             handle: 0x0200_0000,
+            kind: Kind::Hmac,
             key: Some(Secret::new([1; 32])),
             nonce_tpm: vec![2; 32],
+            is_second: false,
             value: Zeroizing::new(vec![1; 32]),
             nonce_caller: [3; 32],
             attributes: attributes | CONTINUE_SESSION,
@@ -346,7 +396,7 @@ mod tests {
         };
         assert_eq!(*salt.salt, number("salt"));
         let (nonce_tpm, nonce_caller) = (vector("nonce_started"), number("nonce_starting"));
-        let mut session = Protected::new(7, Some(&salt), &nonce_tpm, nonce_caller);
+        let mut session = Protected::new(7, Kind::Hmac, Some(&salt), &nonce_tpm, nonce_caller);
         assert_eq!(**session.key.as_ref().unwrap(), number("key"));
 
         let mut parameters = vector("command");
@@ -355,7 +405,7 @@ mod tests {
             number("nonce_caller"),
             0x155,
             &names,
-            &auth,
+            Authority::Session(&auth),
             &mut parameters,
             DECRYPT | ENCRYPT,
         );
@@ -383,12 +433,15 @@ mod tests {
         assert_eq!(body[4..4 + sent.len()], vector("response"));
     }
 
+    /// The root key's.
+    const EMPTY: Authority<'_> = Authority::Session(&[]);
+
     fn session() -> Protected {
         let salt = Salt {
             salt: Secret::new([1; 32]),
             encrypted: Vec::new(),
         };
-        Protected::new(0x0200_0000, Some(&salt), &[2; 32], [3; 32])
+        Protected::new(0x0200_0000, Kind::Hmac, Some(&salt), &[2; 32], [3; 32])
     }
 
     /// What a TPM with the same key answers, by the same formulas.
@@ -424,7 +477,7 @@ mod tests {
         let mut seen = Vec::new();
         for _ in 0..2 {
             let mut parameters = [&[0, 32][..], &[7; 32], &[0, 0x0B]].concat();
-            session.authorize(0x155, &[9; 34], &[], &mut parameters, DECRYPT | ENCRYPT);
+            session.authorize(0x155, &[9; 34], EMPTY, &mut parameters, DECRYPT | ENCRYPT);
             assert_eq!(
                 (&parameters[..2], &parameters[34..]),
                 (&[0, 32][..], &[0, 0x0B][..])
@@ -438,7 +491,7 @@ mod tests {
     #[test]
     fn an_answer_that_was_changed_is_not_taken() {
         let mut session = session();
-        session.authorize(0x155, &[9; 34], &[], &mut [], DECRYPT | ENCRYPT);
+        session.authorize(0x155, &[9; 34], EMPTY, &mut [], DECRYPT | ENCRYPT);
         let honest = answer(&session, &[5; 32], [6; 32]);
         assert!(!honest.windows(4).any(|window| window == [5; 4]));
         for place in 0..honest.len() {
@@ -457,7 +510,7 @@ mod tests {
         session.check(0x155, &mut taken).unwrap();
         assert_eq!(taken[6..38], [5; 32]);
         // Nor is it taken again.
-        session.authorize(0x155, &[9; 34], &[], &mut [], DECRYPT | ENCRYPT);
+        session.authorize(0x155, &[9; 34], EMPTY, &mut [], DECRYPT | ENCRYPT);
         let replayed = session.check(0x155, &mut honest.clone());
         assert_eq!(replayed, Err(Fault::Forged));
     }
@@ -465,7 +518,7 @@ mod tests {
     #[test]
     fn another_salt_is_another_session() {
         let mut session = session();
-        session.authorize(0x155, &[9; 34], &[], &mut [], ENCRYPT);
+        session.authorize(0x155, &[9; 34], EMPTY, &mut [], ENCRYPT);
         let answer = answer(&session, &[5; 32], [6; 32]);
         let mut others = Protected {
             key: None,

@@ -166,6 +166,28 @@ impl<C: Connection> Session<C> {
         Err(another.or(lacking).expect("there are algorithms"))
     }
 
+    /// Has the session do what the owner's policy asks for, if it is known to have one
+    /// and that has not been done: it counts for the next command that the TPM carries
+    /// out for the owner.
+    pub(super) fn show_policy(&mut self, until: Instant) -> Result<(), TpmError> {
+        let auth = self.trust.owner_auth.clone();
+        let Some(policy) = auth.as_ref().and_then(|auth| auth.policy()) else {
+            return Ok(());
+        };
+        if self.shown_policy.is_none() || self.shown_policy != self.loaded.session {
+            self.run(Command::PolicyPcr, until, |connection| {
+                connection.policy_pcr(policy, until)
+            })?;
+            self.shown_policy = self.loaded.session;
+        }
+        Ok(())
+    }
+
+    pub(super) fn has_policy(&self) -> bool {
+        let auth = self.trust.owner_auth.as_ref();
+        auth.is_some_and(|auth| auth.policy().is_some())
+    }
+
     /// Begins the session in which the storage key is made, where the owner has a
     /// password. Without salt, who listens could try passwords on what they have
     /// recorded; so it is salted to a key of nobody's hierarchy, which needs none.
@@ -188,6 +210,9 @@ impl<C: Connection> Session<C> {
         until: Instant,
     ) -> Result<(u32, StorageKey), TpmError> {
         let command = Command::CreatePrimary;
+        if hierarchy == Hierarchy::Owner {
+            self.show_policy(until)?;
+        }
         self.announce(Noted {
             storage_key: Some(Noted::COMING),
             ..self.loaded
@@ -206,6 +231,7 @@ impl<C: Connection> Session<C> {
             }
             other => other?,
         };
+        self.shown_policy = None;
         self.note(Noted {
             storage_key: Some(object.object),
             ..self.loaded
