@@ -54,8 +54,8 @@ fn is_of(response: &[u8], secret: Taken) {
 /// it is read, and then gives a key or does not.
 pub fn session(data: &[u8]) {
     const CODE: u32 = 0x155;
-    for attributes in [0, ENCRYPT] {
-        let mut session = Protected::fixed(attributes);
+    for (attributes, is_second) in [(0, false), (ENCRYPT, false), (ENCRYPT, true)] {
+        let mut session = Protected::fixed(attributes, is_second);
         assert!(session.check(CODE, &mut data.to_vec()).is_err());
 
         let mut body = session.sealed(CODE, data);

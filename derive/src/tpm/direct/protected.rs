@@ -335,13 +335,13 @@ fn acknowledged(area: &[u8]) -> Option<((&[u8], u8, &[u8]), &[u8])> {
 #[cfg(feature = "fuzzing")]
 impl Protected {
     /// A session that waits for an answer.
-    pub(super) fn fixed(attributes: u8) -> Self {
+    pub(super) fn fixed(attributes: u8, is_second: bool) -> Self {
         Self {
             handle: 0x0200_0000,
             kind: Kind::Hmac,
             key: Some(Secret::new([1; 32])),
             nonce_tpm: vec![2; 32],
-            is_second: false,
+            is_second,
             value: Zeroizing::new(vec![1; 32]),
             nonce_caller: [3; 32],
             attributes: attributes | CONTINUE_SESSION,
@@ -358,9 +358,16 @@ impl Protected {
             .finalize();
         let mac = self.mac(&response, &nonce_tpm, &self.nonce_caller);
         let size = u32::try_from(parameters.len()).unwrap_or(u32::MAX);
+        // A password's: no nonce, continueSession, no HMAC.
+        let password: &[u8] = if self.is_second {
+            &[0, 0, 1, 0, 0]
+        } else {
+            &[]
+        };
         [
             &size.to_be_bytes()[..],
             parameters,
+            password,
             &[0, 32],
             &nonce_tpm,
             &[self.attributes],
