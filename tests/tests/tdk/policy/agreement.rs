@@ -1,14 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Random policies judge random requests: once as the callout has them judged, once
-//! as `tdk policy explain`, and once here, in a few lines that look at everything
+//! Random policies judge random requests: once as the callout has them judged, which
+//! keeps of the files only what may be about the request; once as `tdk policy
+//! explain`, which keeps it all; and once here, in a few lines that look at everything
 //! and know no shortcut.
 
 use std::collections::HashMap;
 use std::fmt::Write;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 
 use tdk_tests::random::Random;
 use tpm_derived_keys::identity::{Identified, Kind, Realm, Subject};
-use tpm_derived_keys::policy::{Action, Doubt, Doubts, Field, Found, Policy, Source};
+use tpm_derived_keys::policy::{Action, Doubt, Doubts, Facts, Field, Found, Policy, Source};
 use tpm_derived_keys::request::Request;
 
 /// A rule as it is written.
@@ -23,6 +27,8 @@ struct Rule {
 struct Case {
     default: Action,
     rules: Vec<Rule>,
+    /// How many of the rules are in the first file.
+    first: usize,
     facts: HashMap<&'static str, Found>,
     doubts: Vec<Doubt>,
     identified: Identified,
@@ -33,6 +39,9 @@ struct Case {
 
 /// What decides, counted from 0; nothing for the default. And whether it allows.
 type Verdict = (Option<usize>, bool);
+
+/// The file behind `policy.toml`.
+const MORE: &str = "policy.d/more.toml";
 
 const WORDS: [&str; 4] = ["a", "b", "ab", "ba"];
 const PATTERNS: [&str; 6] = ["a", "b", "a*", "*b", "?", "*"];
@@ -160,7 +169,7 @@ fn word(action: Action) -> &'static str {
 
 impl Case {
     fn random(random: &mut Random) -> Self {
-        let rules = (0..random.below(7)).map(|_| Rule::random(random)).collect();
+        let rules: Vec<_> = (0..random.below(7)).map(|_| Rule::random(random)).collect();
         let of_request = |random: &mut Random, field| value(random, field);
         let key_id = of_request(random, Field::KeyId);
         let key_type = of_request(random, Field::KeyType);
@@ -203,6 +212,7 @@ impl Case {
         }
         Self {
             default: action(random),
+            first: random.below(rules.len() + 1),
             rules,
             facts,
             doubts: doubts(random, 2),
@@ -213,10 +223,40 @@ impl Case {
         }
     }
 
-    fn text(&self) -> String {
-        let mut text = format!("default = \"{}\"\n", word(self.default));
-        self.rules.iter().for_each(|rule| rule.write(&mut text));
-        text
+    /// The policy, as two files.
+    fn texts(&self) -> [String; 2] {
+        let (first, more) = self.rules.split_at(self.first);
+        let mut texts = [
+            format!("default = \"{}\"\n", word(self.default)),
+            String::new(),
+        ];
+        for (text, rules) in texts.iter_mut().zip([first, more]) {
+            for rule in rules {
+                rule.write(text);
+            }
+        }
+        texts
+    }
+
+    /// Puts it where a policy is, in files that the general reader has to read if they
+    /// are not to be plain.
+    fn write(&self, etc: &Path, plain: bool) {
+        for (name, mut text) in [Policy::FILE, MORE].into_iter().zip(self.texts()) {
+            if !plain {
+                text = text.replace("[[rule]]", "[[ rule ]]");
+            }
+            // Of a file that is shortened, ext4 waits until it is on the disk.
+            let file = etc.join(name);
+            let _ = fs::remove_file(&file);
+            fs::write(file, text).unwrap();
+        }
+    }
+
+    /// What the kernel passes on of the request.
+    fn strings(&self) -> Facts {
+        let value = |field: Field| &self.facts[field.name()].values[0];
+        let description = [b"tpm2:derived:", &value(Field::KeyId)[..]].concat();
+        Facts::of_strings(value(Field::KeyType), &description)
     }
 
     /// What the policy says, by docs/policy.md.
@@ -328,26 +368,42 @@ impl Source for Looks<'_> {
     }
 }
 
+/// A directory for policies.
+fn etc() -> tempfile::TempDir {
+    let etc = tempfile::tempdir().unwrap();
+    fs::create_dir(etc.path().join("policy.d")).unwrap();
+    for directory in [etc.path(), &etc.path().join("policy.d")] {
+        fs::set_permissions(directory, Permissions::from_mode(0o755)).unwrap();
+    }
+    etc
+}
+
 #[test]
 fn everybody_judges_alike() {
     let mut random = Random::new(7);
     let mut seen: HashMap<(Option<Action>, bool), usize> = HashMap::new();
-    let mut ruled_out = 0;
+    let (mut ruled_out, mut left_out) = (0, 0);
+    let etc = etc();
     for number in 0..20_000 {
         let case = Case::random(&mut random);
-        let text = case.text();
-        let policy = Policy::parse(&text).unwrap_or_else(|error| panic!("{error}:\n{text}"));
+        case.write(etc.path(), number % 2 == 0);
         let (rule, allowed) = case.verdict();
         let say = || {
+            let [first, more] = case.texts();
             format!(
-                "{number}: {:?}\n{:?}\n{:?}\n{text}",
+                "{number}: {:?}\n{:?}\n{:?}\n{first}# {MORE}\n{more}",
                 case.identified, case.facts, case.doubts
             )
         };
 
-        let callouts = policy.decide(case.identified.clone(), &mut Looks(&case));
+        let files = Policy::open(etc.path());
+        let kept = files.and_then(|files| files.read_for(&case.strings()));
+        let kept = kept.unwrap_or_else(|error| panic!("{error}: {}", say()));
+        let callouts = kept.decide(case.identified.clone(), &mut Looks(&case));
         assert_eq!(callouts.is_ok(), allowed, "{}", say());
 
+        let policy = Policy::load(etc.path());
+        let policy = policy.unwrap_or_else(|error| panic!("{error}: {}", say()));
         let (judgement, facts) = policy.judge_by(&case.identified, &mut Looks(&case));
         let explained = policy.explain(&judgement, &facts);
         assert_eq!(explained.allowed, allowed, "{}", say());
@@ -359,21 +415,35 @@ fn everybody_judges_alike() {
         );
         // What is ruled out before, no rule would have allowed.
         let kind = case.kind;
-        if policy.rule_out(kind, &Looks(&case).doubts()).is_err() {
+        let doubts = Looks(&case).doubts();
+        let is_ruled_out = policy.rule_out(kind, &doubts);
+        assert_eq!(kept.rule_out(kind, &doubts), is_ruled_out, "{}", say());
+        if is_ruled_out.is_err() {
             assert!(!allowed, "{}", say());
             ruled_out += 1;
         }
         match (callouts, judgement.verdict()) {
             (Ok(decision), Ok(grant)) => {
                 assert_eq!(decision.grant(), grant, "{}", say());
-                assert_eq!(explained.decision, format!("allowed by {}", decision.by()));
+                let by = format!("allowed by {}", decision.by());
+                assert_eq!(explained.decision, by, "{}", say());
             }
             (Err(refusal), Err(same)) => {
                 assert_eq!(refusal, *same, "{}", say());
-                assert_eq!(explained.decision, format!("refused: {refusal}"));
+                let why = format!("refused: {refusal}");
+                assert_eq!(explained.decision, why, "{}", say());
             }
             _ => panic!("{}", say()),
         }
+        // With little kept, the same reasons are there.
+        let (judgement, facts) = kept.judge_by(&case.identified, &mut Looks(&case));
+        let reasons = kept.explain(&judgement, &facts);
+        if rule.is_some() {
+            assert_eq!(reasons.because, explained.because, "{}", say());
+        }
+        assert_eq!(reasons.given, explained.given, "{}", say());
+        left_out += explained.passed_over.len() - reasons.passed_over.len();
+
         let action = rule.map(|number| case.rules[number].action);
         *seen.entry((action, allowed)).or_default() += 1;
     }
@@ -388,4 +458,6 @@ fn everybody_judges_alike() {
         assert!(seen[&way] > 500, "{seen:?}");
     }
     assert!(ruled_out > 500, "{ruled_out}");
+    // And many rules were not kept.
+    assert!(left_out > 500, "{left_out}");
 }
