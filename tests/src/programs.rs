@@ -38,6 +38,11 @@ pub fn forgetful_callout() -> PathBuf {
     example("tdk-request-key", "forgetful")
 }
 
+/// The callout, but for what it does in the end: it ends as other programs do.
+pub fn unwiped_callout() -> PathBuf {
+    example("tdk-request-key", "unwiped")
+}
+
 /// The callout taken over: it tries what it should not be able to do.
 pub fn taken_over_callout() -> PathBuf {
     example("tdk-request-key", "prisoner")

@@ -153,6 +153,71 @@ fn what_is_left_would_be_found() {
     }
 }
 
+/// So would what this program leaves by itself: one that differs from the callout in
+/// nothing but what it does about its memory, which is not overwritten in the end. (Compilers may lay
+/// secrets on the stack for one kind of key and not for another.)
+#[test]
+fn what_is_not_overwritten_would_be_found() {
+    let mut all = Vec::new();
+    for what in ["32", "1024", "p256", "ed25519", "rsa2048"] {
+        let info = format!("{what} path");
+        let held = Held::new(false);
+        let rule = Rule::with_program(&programs::unwiped_callout(), &held.config());
+        let (memory, answer) = memory_after(&held, &rule, "user", &info);
+        assert!(answer.is_ok(), "{answer:?}");
+        all.extend(memory.find(&secrets(&held, &rule, "user", &info)));
+    }
+    println!("{all:#?}");
+    assert!(!all.is_empty());
+}
+
+/// How many kB of a process' memory are locked, and the mappings that it could write
+/// secrets to and that are not.
+fn locked(process: u32) -> (u64, Vec<String>) {
+    let status = fs::read_to_string(format!("/proc/{process}/status")).unwrap();
+    let locked = status.lines().find_map(|line| line.strip_prefix("VmLck:"));
+    let locked = locked.unwrap().trim().strip_suffix(" kB").unwrap();
+    let maps = fs::read_to_string(format!("/proc/{process}/smaps")).unwrap();
+    let mut mapping = "";
+    let mut unlocked = Vec::new();
+    for line in maps.lines() {
+        match line.strip_prefix("VmFlags:") {
+            Some(flags) => {
+                let has = |wanted| flags.split_ascii_whitespace().any(|flag| flag == wanted);
+                if has("wr") && !has("lo") {
+                    unlocked.push(mapping.to_owned());
+                }
+            }
+            None if line.contains('-') => mapping = line,
+            None => {}
+        }
+    }
+    (locked.parse().unwrap(), unlocked)
+}
+
+#[test]
+fn secrets_are_locked_in_memory() {
+    let locked_in = |program: &Path| {
+        // The identity key is there.
+        let held = Held::new(true);
+        let rule = Rule::with_program(program, &held.config());
+        let asking = ask(&rule, "user", "32 path");
+        held.wait();
+        let locked = locked(rule.wait_for_callout());
+        held.release.send(()).unwrap();
+        let output = asking.wait_with_output().unwrap();
+        assert!(answer(&output).is_ok(), "{output:?}");
+        rule.assert_nothing_left();
+        locked
+    };
+    let (kilobytes, unlocked) = locked_in(&programs::callout());
+    assert!(kilobytes > 0);
+    assert!(unlocked.is_empty(), "{unlocked:#?}");
+    let (kilobytes, unlocked) = locked_in(&programs::unwiped_callout());
+    assert_eq!(kilobytes, 0);
+    assert!(!unlocked.is_empty(), "this one locks nothing");
+}
+
 /// What is found when a signal comes while the callout has the identity key.
 fn after_signal(program: &Path, signal: Signal) -> (Vec<String>, Answer) {
     let held = Held::new(true);
