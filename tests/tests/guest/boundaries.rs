@@ -3,7 +3,7 @@
 //! content that fs-verity holds their executable to.
 
 use tdk_tests::golden;
-use tdk_tests::guest::{KEYCTL, Machine, NEW, OLD, Script, verity_digests, verity_disk};
+use tdk_tests::guest::{KEYCTL, Machine, NEW, OLD, Script, debian, verity_digests, verity_disk};
 use tdk_tests::live::{Answer, errno};
 use tdk_tests::oracle::{self, Request};
 
@@ -56,6 +56,106 @@ fn cgroups_on_6_1() {
 #[test]
 fn cgroups_on_6_12() {
     cgroups(&NEW);
+}
+
+/// No rule but by label, for processes of the default namespace of AppArmor's and of
+/// another one.
+const BY_LABEL: &str = r#"
+default = "deny"
+
+[[rule]]
+action = "allow"
+key_id = "a"
+label = "unconfined"
+
+[[rule]]
+action = "allow"
+key_id = "b"
+label = ["confined", ":other:*"]
+
+[[rule]]
+action = "deny"
+key_id = "c"
+label = "unconfined"
+
+[[rule]]
+action = "allow"
+key_id = "c"
+"#;
+
+fn labels(machine: &Machine) {
+    let mut script = Script::default();
+    script.lines(
+        "mount -t securityfs none /sys/kernel/security && \
+         mkdir /sys/kernel/security/apparmor/policy/namespaces/other && \
+         echo label $(cat /proc/self/attr/current)",
+        0,
+    );
+    let requests = ["a", "b", "c"].map(|key_id| Request::user(key_id, "32 path", 0, KEYCTL));
+    for request in &requests {
+        script.ask(KEYCTL, request);
+    }
+    // What a profile would do without a program that compiles one.
+    let change = "echo changeprofile :other:unconfined >/proc/self/attr/current";
+    script.lines(&format!("read_key='{change} && '\"$read_key\""), 0);
+    for request in &requests {
+        script.ask(KEYCTL, request);
+    }
+    let guest = machine.guest().state(golden::state());
+    let (answers, run) = script.run(guest.text("/etc/tdk/policy.toml", BY_LABEL));
+    let output = String::from_utf8_lossy(&run.stdout);
+    assert!(output.contains("label unconfined\n"), "{output}");
+    let [a, b, c] = requests.map(|request| Ok(key(&request)));
+    let no = || errno("EACCES");
+    assert_eq!(answers, [a, no(), no(), no(), b, c], "{output}");
+}
+
+#[test]
+fn labels_on_6_1() {
+    labels(&OLD);
+}
+
+#[test]
+fn labels_on_6_12() {
+    labels(&NEW);
+}
+
+/// What a host has whose cgroups are all of version 1.
+#[test]
+fn a_host_without_cgroups_of_version_2() {
+    let Some(machine) = debian() else { return };
+    let asked = |info: &str, value: &str| Request::user("a", info, 0, value);
+    let id = asked("32 id", "");
+    let mut script = Script::default();
+    script
+        .lines("cat /proc/self/cgroup", 0)
+        .ask(KEYCTL, &asked("32 cgroup", ""))
+        .ask(KEYCTL, &asked("32 cgroup scope=any", ""))
+        .ask(KEYCTL, &id);
+    // No rule by unit allows, and each denies.
+    for action in ["allow", "deny"] {
+        let default = if action == "allow" { "deny" } else { "allow" };
+        let policy = format!(
+            "printf 'default = \"{default}\"\n[[rule]]\naction = \"{action}\"\nunit = \"*\"\n' \
+             >/etc/tdk/policy.toml"
+        );
+        script.lines(&policy, 0).ask(KEYCTL, &id);
+    }
+    let guest = machine
+        .guest()
+        .state(golden::state())
+        .text("/etc/tdk/policy.toml", "")
+        .kernel_arguments(
+            "systemd.unified_cgroup_hierarchy=0 systemd.legacy_systemd_cgroup_controller=1",
+        );
+    let (answers, run) = script.run(guest);
+    let output = String::from_utf8_lossy(&run.stdout);
+    assert!(output.contains(":name=systemd:/"), "{output}");
+    assert!(!output.contains("0::"), "{output}");
+    let no = || errno("EACCES");
+    assert_eq!(answers, [no(), no(), Ok(key(&id)), no(), no()], "{output}");
+    let cause = "this system has no cgroup v2 hierarchy";
+    assert_eq!(run.journal.matches(cause).count(), 2, "{}", run.journal);
 }
 
 #[test]
