@@ -9,12 +9,13 @@ use std::io::{self, IoSlice, Write};
 use std::mem::MaybeUninit;
 use std::net::{TcpStream, UdpSocket};
 use std::os::fd::AsFd;
-use std::os::unix::net::UnixDatagram;
+use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use linux_keyutils::{Key, KeySerialId};
+use rustix::mount::UnmountFlags;
 use rustix::net::{
     AddressFamily, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketType, ipproto, send,
     sendmsg, socket,
@@ -33,7 +34,7 @@ fn main() {
         let mut words = arguments.iter().map(|word| word.as_encoded_bytes());
         words.any(|word| word.ends_with(end.as_bytes()))
     };
-    let (execute, request) = (says("-execute"), says("-request"));
+    let (execute, request, mounts) = (says("-execute"), says("-request"), says("-mount"));
     let serial: i32 = arguments[3]
         .to_str()
         .and_then(|serial| serial.parse().ok())
@@ -53,6 +54,10 @@ fn main() {
             if request {
                 let _ = tdk_sys::request_key(c"user", c"x", None, tdk_sys::SESSION_KEYRING);
                 let _ = writeln!(report, "request: went on");
+            }
+            if mounts {
+                let error = rustix::mount::unmount("/proc", UnmountFlags::DETACH);
+                let _ = writeln!(report, "mount: went on: {error:?}");
             }
             for (what, result) in attempts(serial, &config) {
                 let _ = writeln!(report, "{what}: {}", outcome(result));
@@ -103,12 +108,14 @@ struct Open {
     other: PathBuf,
     file: File,
     _listeners: [UnixDatagram; 2],
+    _stream: UnixListener,
 }
 
 impl Open {
     fn new(config: &Path) -> io::Result<Self> {
         let [daemon, other] = ["daemon", "other"].map(|name| config.with_file_name(name));
         let listeners = [UnixDatagram::bind(&daemon)?, UnixDatagram::bind(&other)?];
+        let stream = UnixListener::bind(config.with_file_name("stream"))?;
         let log = UnixDatagram::unbound()?;
         log.set_nonblocking(true)?;
         log.connect(&daemon)?;
@@ -118,6 +125,7 @@ impl Open {
             other,
             file: File::open("/dev/null")?,
             _listeners: listeners,
+            _stream: stream,
         })
     }
 
@@ -200,6 +208,10 @@ fn attempts(serial: i32, config: &Path) -> Vec<(&'static str, io::Result<()>)> {
         (
             "connect by TCP",
             TcpStream::connect("127.0.0.1:1").map(drop),
+        ),
+        (
+            "connect to a local daemon",
+            UnixStream::connect(config.with_file_name("stream")).map(drop),
         ),
         ("send by UDP", UdpSocket::bind("127.0.0.1:0").map(drop)),
         (
