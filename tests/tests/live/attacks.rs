@@ -343,6 +343,84 @@ fn askers_that_are_left_alone() {
     rule.assert_nothing_left();
 }
 
+/// Maps a file whose name fills kilobytes again and again, below where the program is,
+/// and asks, each time in a new session keyring.
+const CROWDED: &str = r#"
+#define _GNU_SOURCE
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+int main(int count, char **given)
+{
+	char name[256] = "", *place = (char *)0x10000000;
+	int file;
+
+	/* Each newline has four letters in the list. */
+	memset(name, '\n', 255);
+	for (int i = 0; i < 15; i++)
+		if ((mkdir(name, 0755) && errno != EEXIST) || chdir(name))
+			return 1;
+	file = open("x", O_RDWR | O_CREAT, 0644);
+	for (int i = atoi(given[1]); i > 0; i--, place += 8192)
+		if (mmap(place, 4096, PROT_READ, MAP_PRIVATE | MAP_FIXED_NOREPLACE, file, 0) != place)
+			return 2;
+	for (int i = 3; i < count; i++) {
+		syscall(SYS_keyctl, 1, NULL);
+		errno = 0;
+		syscall(SYS_request_key, "user", given[2], given[i], -3);
+		printf("%d\n", errno);
+	}
+	return 0;
+}
+"#;
+
+#[test]
+fn mappings_without_number() {
+    let (_tpm, rule) = rule();
+    let source = rule.directory().join("crowded.c");
+    let program = rule.directory().join("crowded");
+    fs::write(&source, CROWDED).unwrap();
+    let compiled = Command::new("cc")
+        .args(["-pie", "-fPIE", "-o"])
+        .args([&program, &source])
+        .output()
+        .unwrap();
+    assert!(compiled.status.success(), "{compiled:?}");
+    let directory = rule.directory().join("deep");
+    fs::create_dir(&directory).unwrap();
+    std::os::unix::fs::chown(&directory, Some(1000), Some(1000)).unwrap();
+    let ask = |mappings: u32| {
+        let output = Command::new("setpriv")
+            .args(["--reuid", "1000", "--regid", "1000", "--clear-groups"])
+            .arg(&program)
+            .arg(mappings.to_string())
+            .arg(rule.description(mappings.to_string()))
+            .args(["32 id", "32 cgroup", "32 path", "32 csum", "32 verity"])
+            .current_dir(&directory)
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{output:?}");
+        let text = String::from_utf8(output.stdout).unwrap();
+        let errnos = text.lines().map(|line| line.parse().unwrap());
+        errnos.collect::<Vec<i32>>()
+    };
+    // What this process is in, its children are.
+    let cgroup = fs::read_to_string("/proc/self/cgroup").unwrap();
+    let mut paths = cgroup.lines().filter_map(|line| line.strip_prefix("0::"));
+    let cgroup = if paths.any(|path| path != "/") { 0 } else { 13 };
+    // No file here is under fs-verity.
+    assert_eq!(ask(100), [0, cgroup, 0, 0, 13]);
+    assert_eq!(ask(3000), [0, cgroup, 13, 13, 13]);
+    rule.assert_nothing_left();
+}
+
 /// A FUSE file system of uid 1000 with one file, `program`: to others the program, to
 /// root the victim.
 const TWO_FACED: &str = r#"

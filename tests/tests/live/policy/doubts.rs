@@ -3,7 +3,7 @@
 
 use std::process::Command;
 
-use tdk_tests::impostors;
+use tdk_tests::{impostors, programs};
 
 use super::{rule, set_policy};
 
@@ -35,6 +35,54 @@ os.setxattr(sys.argv[1], \"security.capability\", bytes.fromhex(\"01000002\" \"0
     ("", "$user $own/asker forged $own/victim", &["path", "csum"], "unmapped"),
     ("", "$user $own/asker", &[], ""),
 ];
+
+#[test]
+fn whoever_forges_is_who_a_rule_denies() {
+    let (_tpm, rule) = rule();
+    rule.copy_of(&impostors::tools().join("asker"), "asker");
+    rule.copy_of_keyctl("victim");
+    let own = rule.directory().canonicalize().unwrap();
+    let mut number = 0;
+    let mut ask = |words: &str| {
+        number += 1;
+        // By `id`, to which the executable does not matter.
+        let script = format!("key=$($own/asker {words} request2 user \"$description\" '32 id' @s)");
+        let output = Command::new("setpriv")
+            .args(["--reuid", "1000", "--regid", "1000", "--clear-groups"])
+            .args(["keyctl", "session", "-", "sh", "-c", &script])
+            .env("own", &own)
+            .env("description", rule.description(number.to_string()))
+            .env("LC_ALL", "C")
+            .output()
+            .unwrap();
+        tdk_tests::live::answer(&output).map(|_| ())
+    };
+    let forged = "forged $own/victim";
+    assert_eq!((ask(""), ask(forged)), (Ok(()), Ok(())));
+    let no = || Err("EACCES".to_owned());
+    let digest = |name: &str| {
+        let output = programs::run("sha256sum", &[own.join(name).to_str().unwrap()]);
+        programs::stdout(&output)[..64].to_owned()
+    };
+    // What the rule is about, and whether that is the honest asker. The forged one it
+    // could always be.
+    for (condition, is_honest) in [
+        (format!("exe = \"{}/asker\"", own.display()), true),
+        (format!("exe = \"{}/victim\"", own.display()), false),
+        ("exe = \"/usr/sbin/nobody\"".into(), false),
+        (format!("sha256 = \"{}\"", digest("asker")), true),
+        (format!("sha256 = \"{}\"", "0".repeat(64)), false),
+        ("package = \"nothing\"".into(), false),
+    ] {
+        set_policy(
+            &rule,
+            &format!("[[rule]]\naction = \"deny\"\n{condition}\n"),
+        );
+        let expected = if is_honest { no() } else { Ok(()) };
+        assert_eq!((ask(""), ask(forged)), (expected, no()), "{condition}");
+    }
+    rule.assert_nothing_left();
+}
 
 #[test]
 fn what_rules_tolerate() {
