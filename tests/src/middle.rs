@@ -41,6 +41,9 @@ pub enum Action {
     Instead(Vec<u8>),
     /// Pass it on, and the response back with that handle instead of the one in it.
     Handle(u32),
+    /// Pass it on, and the response back with another bit in the byte before which
+    /// there are as many, counted from the end; not in the header.
+    Flip(usize),
     /// Close the connection; the TPM sees nothing of the command.
     Close,
     /// Pass it on, and close the connection instead of passing the response.
@@ -181,6 +184,13 @@ fn serve(
             Action::Handle(handle) => {
                 let mut response = pass()?;
                 response[10..14].copy_from_slice(&handle.to_be_bytes());
+                client.write_all(&response)?;
+            }
+            Action::Flip(from_end) => {
+                let mut response = pass()?;
+                if let Some(byte) = response[10..].iter_mut().rev().nth(from_end) {
+                    *byte ^= 1;
+                }
                 client.write_all(&response)?;
             }
             Action::Close => return Ok(()),

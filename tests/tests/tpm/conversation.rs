@@ -5,7 +5,7 @@ use tdk_simulator::Swtpm;
 use tdk_tests::backend::{Backend, PATIENCE, digest};
 use tdk_tests::middle::{Action, Middle, cc};
 use tdk_tests::owner::{command as owner, send};
-use tdk_tests::{assert_no_handles, oracle, over_both_backends};
+use tdk_tests::{assert_no_handles, golden, oracle, over_both_backends};
 use tpm_derived_keys::KeyInfo;
 use tpm_derived_keys::request::Request;
 use tpm_derived_keys::tpm::{
@@ -21,6 +21,8 @@ over_both_backends!(
     an_enrolled_tpm_answers,
     another_tpm_in_the_place_of_the_enrolled_one,
     somebody_who_offers_a_key_of_his_own,
+    somebody_who_changes_an_answer,
+    somebody_who_repeats_an_answer,
     a_storage_key_that_is_kept_in_the_tpm,
     a_storage_key_that_is_kept_no_more,
     another_object_where_the_storage_key_is_kept,
@@ -251,6 +253,64 @@ fn somebody_who_offers_a_key_of_his_own(backend: Backend) {
     let middle = Middle::before(&tpm, offer(3));
     derive(backend, &middle.tcti(), Known::default()).unwrap_err();
     assert!(!middle.seen().contains(&cc::HMAC));
+    assert_no_handles(&tpm);
+}
+
+fn at(place: usize, action: Action) -> impl Fn(u32, usize) -> Action + Send + Sync {
+    move |_, before| match before {
+        before if before == place => action.clone(),
+        _ => Action::Pass,
+    }
+}
+
+/// Of each answer, in what proves it, in what is random, and in what is said.
+fn somebody_who_changes_an_answer(backend: Backend) {
+    let honest = derive(backend, &golden::tpm().tcti(), Known::default()).unwrap();
+    let mut others = 0;
+    for (place, command) in backend.commands().iter().enumerate() {
+        for from_end in [0, 34, 80] {
+            // A session whose number was changed stays in the TPM.
+            let tpm = golden::tpm();
+            let middle = Middle::before(&tpm, at(place, Action::Flip(from_end)));
+            let result = derive(backend, &middle.tcti(), Known::default());
+            let told = format!("command {place} {command:x}, {from_end} bytes from the end");
+            match (backend.bus(), result) {
+                (_, Err(_)) => {}
+                // Nothing proves what is said without a session.
+                (Bus::Plain, Ok(keys)) => others += usize::from(keys != honest),
+                (Bus::Encrypted, Ok(keys)) => {
+                    assert_ne!(*command, cc::HMAC, "{told}");
+                    assert_eq!(keys, honest, "{told}");
+                }
+            }
+        }
+    }
+    assert_eq!(others > 0, backend.bus() == Bus::Plain);
+}
+
+fn somebody_who_repeats_an_answer(backend: Backend) {
+    let tpm = golden::tpm();
+    let middle = Middle::before(&tpm, |_, _| Action::Pass);
+    let honest = derive(backend, &middle.tcti(), Known::default()).unwrap();
+    // Commands and responses in turn.
+    let recorded = middle.recorded();
+    let mut rest = &recorded[..];
+    let mut frames = Vec::new();
+    while !rest.is_empty() {
+        let length = u32::from_be_bytes(rest[2..6].try_into().unwrap());
+        let (frame, more) = rest.split_at(usize::try_from(length).unwrap());
+        frames.push(frame.to_vec());
+        rest = more;
+    }
+    let place = middle.seen().iter().position(|code| *code == cc::HMAC);
+    let place = place.unwrap();
+    let again = frames.swap_remove(2 * place + 1);
+    let middle = Middle::before(&tpm, at(place, Action::Instead(again)));
+    let result = derive(backend, &middle.tcti(), Known::default());
+    match backend.bus() {
+        Bus::Plain => assert_eq!(result.unwrap(), honest),
+        Bus::Encrypted => drop(result.unwrap_err()),
+    }
     assert_no_handles(&tpm);
 }
 
