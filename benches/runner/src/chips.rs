@@ -59,7 +59,7 @@ pub(crate) fn measure(run: &mut Run) -> Result<()> {
         let contenders = contenders.collect();
         timing::by_turns(run, &section(way), run.size.of(5, 2, 1), contenders)?;
     }
-    let levels = run.size.of(&[1, 8, 64, 256][..], &[1, 8], &[2]);
+    let levels = run.size.of(&[1, 8, 64, 256, 1000][..], &[1, 8], &[2]);
     for chip in chips {
         let proxy = Proxy::before(&kept).chip(*chip).start()?;
         let rule = rule(&proxy, "encrypted");

@@ -20,6 +20,12 @@ pub(crate) const CSUM: &str = "csum: size of the executable, KiB";
 pub(crate) const RULES: &str = "rules in the policy";
 pub(crate) const KEYRING: &str = "keys in the asker's keyring";
 
+/// How long or how many.
+pub(crate) const LENGTHS: [u64; 3] = [100, 1000, 4000];
+pub(crate) const KIB: [u64; 4] = [64, 1 << 10, 16 << 10, 128 << 10];
+pub(crate) const COUNTS: [u64; 4] = [0, 10, 100, 1000];
+pub(crate) const KEYS: [u64; 4] = [0, 100, 1000, 10_000];
+
 pub(crate) fn measure(run: &mut Run) -> Result<()> {
     if let Some(why) = upcall::lacks() {
         return run.leave_out("requests where something is long or many", why);
@@ -35,11 +41,10 @@ pub(crate) fn measure(run: &mut Run) -> Result<()> {
 
 fn paths(run: &mut Run, config: &str, rounds: usize) -> Result<()> {
     let rule = Rule::direct(config);
-    let lengths = [100, 1000, 4000];
-    let copies = lengths.map(|length| keyctl_at(&rule, length));
     let mut askers = Vec::new();
-    for (length, copy) in lengths.into_iter().zip(copies) {
-        askers.push(asks(&rule, copy?, "32 path", PATH, u64::try_from(length)?));
+    for length in LENGTHS {
+        let copy = keyctl_at(&rule, usize::try_from(length)?)?;
+        askers.push(asks(&rule, copy, "32 path", PATH, length));
     }
     timing::by_turns(run, PATH, rounds, askers)
 }
@@ -70,7 +75,7 @@ fn executables(run: &mut Run, config: &str, rounds: usize) -> Result<()> {
     let rule = Rule::direct(config);
     let most = run.size.of(128 << 10, 16 << 10, 1 << 10);
     let mut askers = Vec::new();
-    for kib in [64, 1 << 10, 16 << 10, 128 << 10] {
+    for kib in KIB {
         if kib > most {
             continue;
         }
@@ -84,10 +89,9 @@ fn executables(run: &mut Run, config: &str, rounds: usize) -> Result<()> {
 }
 
 fn policies(run: &mut Run, config: &str, rounds: usize) -> Result<()> {
-    let counts = [0, 10, 100, 1000];
-    let rules = counts.map(|_| Rule::direct(config));
+    let rules = COUNTS.map(|_| Rule::direct(config));
     let mut askers = Vec::new();
-    for (rule, count) in rules.iter().zip(counts) {
+    for (rule, count) in rules.iter().zip(COUNTS) {
         if count > 0 {
             fs::write(
                 rule.directory().join("policy.toml"),
@@ -104,7 +108,7 @@ fn keyrings(run: &mut Run, config: &str, rounds: usize) -> Result<()> {
     let most = run.size.of(10_000, 1000, 100);
     let ring = tdk_sys::add_key(c"keyring", c"tdk-bench", b"", SESSION_KEYRING)?;
     let mut there = 0;
-    for count in [0, 100, 1000, 10_000] {
+    for count in KEYS {
         if count > most {
             continue;
         }

@@ -30,7 +30,7 @@ const NOOP: &str = "/usr/libexec/tdk/noop";
 const BENCH: &str = "/usr/libexec/tdk/bench";
 
 /// Executables of so many KiB.
-const SIZES: [u64; 3] = [SMALLEST, 1 << 10, 16 << 10];
+pub(crate) const SIZES: [u64; 3] = [SMALLEST, 1 << 10, 16 << 10];
 pub(crate) const SMALLEST: u64 = 64;
 
 pub(crate) fn measure(run: &mut Run) -> Result<()> {

@@ -14,6 +14,9 @@ use crate::wire::Wire;
 pub(crate) const SECTION: &str = "keys of one process";
 pub(crate) const ARGUMENTS: &str = "tdk derive, key ids as arguments";
 pub(crate) const FILE: &str = "tdk derive, key ids in a file";
+pub(crate) const HOW: [&str; 2] = [ARGUMENTS, FILE];
+/// How many keys.
+pub(crate) const COUNTS: [u64; 4] = [1, 10, 1000, 100_000];
 /// How often TPM2_HMAC was sent.
 pub(crate) const OPERATIONS: &str = "TPM2_HMAC commands";
 
@@ -44,14 +47,12 @@ pub(crate) fn measure(run: &mut Run) -> Result<()> {
     };
     let (tpm, derive) = (&tpm, &derive);
     let most = run.size.of(100_000, 100_000, 1000);
-    let counts = [1, 10, 1000, 100_000]
-        .into_iter()
-        .filter(|count| *count <= most);
+    let counts = COUNTS.into_iter().filter(|count| *count <= most);
     let mut contenders = Vec::new();
     for count in counts {
         let key_ids: Vec<_> = (0..count).map(|number| format!("v{number}")).collect();
         fs::write(path.join(count.to_string()), key_ids.join("\n"))?;
-        for how in [ARGUMENTS, FILE] {
+        for how in HOW {
             let (_, output) = timing::process(&mut derive(how, &wire.tcti(), count))?;
             let lines = String::from_utf8(output.stdout)?.lines().count();
             let seen = wire.take();

@@ -6,6 +6,7 @@
 
 mod chips;
 mod commands;
+mod complete;
 mod growth;
 mod guest;
 mod keys;
@@ -145,6 +146,7 @@ const END: &str = "<!-- up to here -->\n";
 
 fn publish(raw: &Path, page: &Path) -> Result<()> {
     let run = Run::read(raw)?;
+    complete::check(&run).map_err(|error| format!("{}: {error}", raw.display()))?;
     let text = fs::read_to_string(page)?;
     let (before, rest) = text.split_once(BEGIN).ok_or("the page has no mark")?;
     let (_, after) = rest.split_once(END).ok_or("the page has no second mark")?;

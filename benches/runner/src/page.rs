@@ -4,6 +4,9 @@
 use std::fmt::Write;
 use std::path::Path;
 
+use tdk_simulator::proxy::Chip;
+use tpm_derived_keys::tpm::Patience;
+
 use crate::run::{Level, Run};
 use crate::size::Size;
 use crate::targets::{self, Bound};
@@ -92,7 +95,7 @@ fn targets(run: &Run) -> String {
         "Targets",
         "| | ratio | bound | | of |\n|---|---:|---:|---|---|\n",
     );
-    for target in targets {
+    for target in &targets {
         let bound = match target.bound {
             Bound::Most(most) => format!("at most {most}"),
             Bound::Least(least) => format!("at least {least}"),
@@ -109,6 +112,13 @@ fn targets(run: &Run) -> String {
             figure(target.ratio),
             target.how
         );
+    }
+    let mut missed = targets.iter().filter(|target| !target.is_met()).peekable();
+    if missed.peek().is_some() {
+        text += "\nWhat those are missed by, of the same medians:\n\n";
+    }
+    for target in missed {
+        let _ = writeln!(text, "- {}: {}", target.what, target.why);
     }
     text
 }
@@ -202,7 +212,12 @@ fn stages(run: &Run) -> String {
     if text.is_empty() {
         return text;
     }
-    heading("Stages", "| | | median, µs |\n|---|---|---:|\n") + &text
+    let head = "By criterion, one after the other. A search for an RSA key uses all cores, and takes \
+                as long as its seed has it take; these are the seeds of the numbers 1, 2, 3 and so \
+                on, as many as criterion comes to in its time. \
+                [How long RSA keys take](#how-long-rsa-keys-take) has a hundred of each size.\n\n\
+                | | | median, µs |\n|---|---|---:|\n";
+    heading("Stages", head) + &text
 }
 
 fn many_keys(run: &Run) -> String {
@@ -258,7 +273,29 @@ fn levels(run: &Run) -> String {
             alone.map_or_else(String::new, |alone| figure(level.per_second() / alone)),
         );
     }
-    text
+    text + &served_in_time(run)
+}
+
+/// How many askers each chip serves before the last of them has waited for too long, by
+/// the largest number that was tried.
+fn served_in_time(run: &Run) -> String {
+    let turn = Patience::default().turn.as_secs_f64();
+    let of_chip = |chip: &Chip| {
+        let levels = run.levels.iter().filter(|level| level.tpm == chip.name);
+        let most = levels.max_by_key(|level| level.askers)?;
+        let served = most.per_second() * turn;
+        let (name, askers) = (chip.name, most.askers);
+        Some(format!("{name} {served:.0} (by the row of {askers})"))
+    };
+    let chips: Vec<_> = Chip::ALL.iter().filter_map(of_chip).collect();
+    if chips.is_empty() {
+        return String::new();
+    }
+    format!(
+        "\nA callout waits for its turn for {turn:.0} seconds. In that time a chip serves, computed \
+         from what it served a second: {}.\n",
+        chips.join(", ")
+    )
 }
 
 /// Requests a second of one asker alone, on the same TPM.

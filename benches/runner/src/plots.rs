@@ -6,6 +6,7 @@ use std::path::Path;
 
 use crate::Result;
 use crate::run::Run;
+use crate::size::Size;
 
 mod bars;
 mod breakdown;
@@ -50,6 +51,9 @@ pub(crate) fn draw(run: &Run, directory: &Path) -> Result<()> {
     for picture in ALL {
         let file = directory.join(picture.file);
         if !(picture.draw)(run, &file)? {
+            if run.size == Size::Full {
+                return Err(format!("the run lacks what {} takes", picture.file).into());
+            }
             // None is better than another run's.
             let _ = fs::remove_file(&file);
         }

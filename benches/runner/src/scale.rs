@@ -16,17 +16,18 @@ use crate::{Result, peers, timing, upcall};
 /// The TPM without a chip's latencies.
 pub(crate) const SWTPM: &str = "swtpm";
 
+/// How many at once.
+pub(crate) const LEVELS: [usize; 11] = [1, 2, 4, 8, 16, 32, 64, 125, 250, 500, 1000];
+
 pub(crate) fn measure(run: &mut Run) -> Result<()> {
     if let Some(why) = upcall::lacks() {
         return run.leave_out("many askers at once", why);
     }
     let tpm = peers::tpm_with_storage_key()?;
     let rule = Rule::direct(&format!("tcti = \"{}\"\n", tpm.tcti()));
-    let levels = run.size.of(
-        &[1, 2, 4, 8, 16, 32, 64, 125, 250, 500, 1000][..],
-        &[1, 4, 16, 64, 250, 1000],
-        &[1, 8],
-    );
+    let levels = run
+        .size
+        .of(&LEVELS[..], &[1, 4, 16, 64, 250, 1000], &[1, 8]);
     let total = run.size.of(1000, 500, 8);
     let mut progress = Progress::new("askers at once", levels.len());
     for (number, askers) in levels.iter().enumerate() {

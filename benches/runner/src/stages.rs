@@ -13,8 +13,32 @@ use crate::run::Run;
 use crate::size::Size;
 
 /// Criterion's groups in the table's sections.
-pub(crate) const GROUPS: [&str; 4] = ["stage", "search", "encoding", KEYS];
+pub(crate) const GROUPS: [&str; 4] = [STAGE, SEARCH, ENCODING, KEYS];
+pub(crate) const STAGE: &str = "stage";
+pub(crate) const SEARCH: &str = "search";
+pub(crate) const ENCODING: &str = "encoding";
 pub(crate) const KEYS: &str = "keys of one identity";
+
+/// What it calls what it measures.
+pub(crate) const STAGES: [&str; 8] = [
+    "request parsed",
+    "identity found (path)",
+    "identity found (csum)",
+    "identity found (id)",
+    "policy judged (the default)",
+    "identity digest",
+    "HKDF-Expand, 32 bytes",
+    "key instantiated (add_key(2), 32 bytes)",
+];
+pub(crate) const SEARCHES: [&str; 6] = [
+    "RSA-2048",
+    "RSA-3072",
+    "RSA-4096",
+    "ECDSA P-256",
+    "ECDSA P-384",
+    "Ed25519",
+];
+pub(crate) const ENCODINGS: [&str; 3] = ["RSA-2048", "ECDSA P-256", "Ed25519"];
 
 pub(crate) fn measure(run: &mut Run) -> Result<()> {
     let home = tempfile::tempdir()?;

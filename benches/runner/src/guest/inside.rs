@@ -19,7 +19,7 @@ pub(crate) fn executable(kib: u64) -> String {
 }
 
 /// Who answers, and whose digest is asked for.
-const WAYS: [&str; 4] = [
+pub(crate) const WAYS: [&str; 4] = [
     "callout, csum",
     "callout, verity",
     "kernel, csum",

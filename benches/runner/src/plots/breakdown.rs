@@ -85,7 +85,8 @@ fn ours(run: &Run, name: &str, callout: &str, bus: &str) -> Option<Bar> {
     bar(run, name, callout, start, tpm)
 }
 
-/// They send what a plain conversation has.
+/// A plain conversation's commands. What else they send (tpm2-tools save and load contexts
+/// between processes) was not measured by itself, and is in the rest.
 fn peer(run: &Run, name: &str, callout: &str, start: &str) -> Option<Bar> {
     let start = run.median(process::START, start)?;
     let tpm = run.median(commands::PLAIN, commands::ALL)?;
