@@ -20,6 +20,7 @@ pub mod mssim;
 pub mod oracle;
 pub mod owner;
 pub mod programs;
+pub mod queue;
 pub mod random;
 pub mod rules;
 pub mod storm;

@@ -7,7 +7,7 @@
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
@@ -16,6 +16,7 @@ use tdk_simulator::Swtpm;
 use tdk_simulator::proxy::{Plan, Proxy, Rule, What};
 use tdk_tests::live::Rule as Line;
 use tdk_tests::oracle;
+use tdk_tests::queue::{self, Queue, nobody_was_overtaken};
 use tdk_tests::storm::{Answered, Asking, Refused, Summary, at_once, in_a_row, under_construction};
 use tdk_tests::{assert_no_handles, golden, programs};
 
@@ -24,12 +25,12 @@ static ALONE: Mutex<()> = Mutex::new(());
 
 /// How many ask, and for which keys: those of 40 users, 25 each, so that nobody's quota
 /// of keys is full.
-fn askings(line: &Line, count: usize) -> Vec<Asking> {
+fn askings(line: &Line, count: usize, key_ids: usize) -> Vec<Asking> {
     (0..count)
         .map(|number| Asking {
             uid: u32::try_from(2000 + number % 40).unwrap(),
             key_type: "user",
-            key_id: line.key_id(&format!("{}", number % 200)),
+            key_id: line.key_id(&format!("{}", number % key_ids)),
             what: format!("{}", 16 + number % 49),
             // By the executable; by the user alone.
             identity: ["path", "id"][number / 40 % 2],
@@ -77,32 +78,153 @@ fn a_thousand_at_once() {
     let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     let tpm = golden::tpm();
     let line = line(&tpm.tcti());
-    let askings = askings(&line, 1000);
+    let askings = askings(&line, 1000, 200);
     let program = asker(&line);
     let answers = in_a_row(&program, &askings[..200]);
     print("one after the other", &answers);
     assert_right(&tpm, &program, &askings[..200], &answers);
-    let answers = at_once(&program, &askings);
+    let queue = Queue::of(&tpm.tcti());
+    let (answers, lines) = watched(&queue, || at_once(&program, &askings));
     print("at once", &answers);
+    let longest = lines.iter().map(Vec::len).max().unwrap();
+    println!("seen in {} moments, at most {longest} in line", lines.len());
+    nobody_was_overtaken(&lines).unwrap();
     assert_right(&tpm, &program, &askings, &answers);
     line.assert_nothing_left();
     assert_all_done(&askings);
     assert_no_handles(&tpm);
 }
 
-/// Has a crash happen to one callout after the other, until told to stop: how many.
-fn crash_some(line: &Line, stop: &AtomicBool) -> usize {
-    let mut crashed = 0;
-    while !stop.load(Ordering::SeqCst) && crashed < 5 {
-        thread::sleep(Duration::from_millis(200));
-        // The oldest has been there for long enough to answer its asker, and may well
-        // have the TPM. As a fault in its own code would.
-        if let Some(callout) = line.callouts().into_iter().min() {
-            let pid = Pid::from_raw(i32::try_from(callout).unwrap()).unwrap();
-            let signal = [Signal::SEGV, Signal::TERM][crashed % 2];
-            let sent = rustix::process::kill_process(pid, signal);
-            crashed += usize::from(sent.is_ok());
+/// Does it while the line is watched.
+fn watched<T>(queue: &Queue, what: impl FnOnce() -> T) -> (T, Vec<queue::Line>) {
+    let stop = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let watching = scope.spawn(|| queue.watch(&stop));
+        let done = what();
+        stop.store(true, Ordering::SeqCst);
+        (done, watching.join().unwrap())
+    })
+}
+
+/// However many come: once all stand in line, they are served as they stand.
+#[test]
+fn who_stands_in_line_is_served_in_its_order() {
+    const MANY: usize = 300;
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let tpm = golden::tpm();
+    let line = line(&tpm.tcti());
+    let askings = askings(&line, MANY, MANY);
+    let program = asker(&line);
+    let queue = Queue::of(&tpm.tcti());
+    let (answers, lines) = watched(&queue, || {
+        let closed = queue.close();
+        thread::scope(|scope| {
+            let asking = scope.spawn(|| at_once(&program, &askings));
+            while queue.look().len() <= MANY && !asking.is_finished() {
+                thread::sleep(Duration::from_millis(20));
+            }
+            drop(closed);
+            asking.join().unwrap()
+        })
+    });
+    print("as they stood in line", &answers);
+    let all = lines
+        .iter()
+        .position(|line| line.len() == MANY + 1)
+        .unwrap();
+    let (before, after) = lines.split_at(all + 1);
+    // Whoever was served was in front; nobody came.
+    for line in after {
+        assert!(
+            before[all].ends_with(line),
+            "{:?}, then {line:?}",
+            before[all]
+        );
+    }
+    assert!(!after.is_empty());
+    nobody_was_overtaken(&lines).unwrap();
+    assert_right(&tpm, &program, &askings, &answers);
+    line.assert_nothing_left();
+    assert_all_done(&askings);
+    assert_no_handles(&tpm);
+}
+
+/// A callout that was ended before its time.
+#[derive(Debug)]
+struct Crashed {
+    /// The key that it was to make.
+    description: String,
+    had_the_tpm: bool,
+}
+
+/// What a process was started for, if it is a callout that is still there.
+fn description(callout: u32) -> Option<String> {
+    let command = std::fs::read(format!("/proc/{callout}/cmdline")).ok()?;
+    let words = command.split(|byte| *byte == 0);
+    let words = words.filter_map(|word| std::str::from_utf8(word).ok());
+    let mut descriptions = words.filter(|word| word.starts_with("tpm2:derived:"));
+    descriptions.next().map(str::to_owned)
+}
+
+fn signal(process: u32, signal: Signal) -> bool {
+    let pid = Pid::from_raw(i32::try_from(process).unwrap()).unwrap();
+    rustix::process::kill_process(pid, signal).is_ok()
+}
+
+/// Whether it stands still.
+fn is_stopped(process: u32) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();
+    let state = stat
+        .rsplit_once(") ")
+        .map(|(_, rest)| rest.starts_with('T'));
+    state.unwrap_or_default()
+}
+
+/// Has whoever has the TPM crash, as a fault in its own code would, while it has it: it is
+/// stopped first, and looked at.
+fn crash_in_front(queue: &Queue) -> Option<Crashed> {
+    let callout = *queue.look().first()?;
+    let description = description(callout)?;
+    if !signal(callout, Signal::STOP) {
+        return None;
+    }
+    for _ in 0..100 {
+        if is_stopped(callout) {
+            break;
         }
+        thread::sleep(Duration::from_millis(1));
+    }
+    let had_the_tpm = is_stopped(callout) && queue.look().first() == Some(&callout);
+    if had_the_tpm {
+        signal(callout, Signal::SEGV);
+    }
+    signal(callout, Signal::CONT);
+    had_the_tpm.then_some(Crashed {
+        description,
+        had_the_tpm,
+    })
+}
+
+/// Ends one that waits.
+fn end_in_line(queue: &Queue) -> Option<Crashed> {
+    let line = queue.look();
+    let callout = *line.get(line.len() / 2).filter(|_| line.len() > 1)?;
+    let description = description(callout)?;
+    signal(callout, Signal::TERM).then_some(Crashed {
+        description,
+        had_the_tpm: false,
+    })
+}
+
+/// Has callouts crash, one after the other, until told to stop: those that did.
+fn crash_some(queue: &Queue, stop: &AtomicBool) -> Vec<Crashed> {
+    let mut crashed = Vec::new();
+    while !stop.load(Ordering::SeqCst) && crashed.len() < 6 {
+        thread::sleep(Duration::from_millis(100));
+        crashed.extend(match crashed.len() % 2 {
+            0 => crash_in_front(queue),
+            _ => end_in_line(queue),
+        });
     }
     crashed
 }
@@ -138,10 +260,12 @@ fn with_trouble_in_the_middle() {
         .unwrap();
     let line = line(&proxy.tcti());
     let program = asker(&line);
-    let askings = askings(&line, 500);
-    let stop = Arc::new(AtomicBool::new(false));
+    // Each has a name of its own, by which it is seen who was hit.
+    let askings = askings(&line, 1000, 1000);
+    let queue = Queue::of(&proxy.tcti());
+    let stop = AtomicBool::new(false);
     let (mut answers, crashed) = thread::scope(|scope| {
-        let crashing = scope.spawn(|| crash_some(&line, &stop));
+        let crashing = scope.spawn(|| crash_some(&queue, &stop));
         let answers = at_once(&program, &askings);
         stop.store(true, Ordering::SeqCst);
         (answers, crashing.join().unwrap())
@@ -159,6 +283,19 @@ fn with_trouble_in_the_middle() {
         1
     );
 
+    // Who was waiting for a callout that crashed is told to ask again.
+    let was_hit = |crashed: &&Crashed| {
+        let mut pairs = askings.iter().zip(&answers);
+        pairs.any(|(asking, answer)| {
+            crashed.description.ends_with(&asking.key_id) && answer.key == Err(Refused::Later)
+        })
+    };
+    let hit: Vec<_> = crashed.iter().filter(was_hit).collect();
+    println!("{} crashes, of which {} hit", crashed.len(), hit.len());
+    assert!(hit.len() >= 2, "{crashed:?}");
+    assert!(hit.iter().any(|crashed| crashed.had_the_tpm), "{crashed:?}");
+    let hit = hit.len();
+
     let mut later = 0;
     for (asking, answer) in askings.iter().zip(&mut answers) {
         match &answer.key {
@@ -169,9 +306,9 @@ fn with_trouble_in_the_middle() {
         // Once more.
         *answer = in_a_row(&program, std::slice::from_ref(asking)).remove(0);
     }
-    println!("{later} EAGAIN, {crashed} crashes");
-    assert!(later >= 11, "{later}");
-    assert!(crashed > 0);
+    println!("{later} EAGAIN");
+    // Some of those who met the lockout may have crashed.
+    assert!(later >= 11.max(hit), "{later}");
     assert_right(&tpm, &program, &askings, &answers);
     line.assert_nothing_left();
     assert_all_done(&askings);
