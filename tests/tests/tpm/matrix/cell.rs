@@ -17,7 +17,7 @@ use super::mode::{self, Library, Mode};
 const LONG: Duration = Duration::from_mins(2);
 /// Where a command is put off for ever, which is told at once.
 const PUT_OFF: Duration = Duration::from_secs(10);
-/// Where nothing is said: a tenth of it, which is kept for cleaning up, is long enough for
+/// Where nothing is said, or later: a tenth of it, which is kept for cleaning up, is long enough for
 /// all of these cells at once, however busy this machine is.
 const SILENCE: Duration = Duration::from_mins(1);
 /// How much longer than its limit anything may take, on a machine that is busy.
@@ -87,7 +87,7 @@ impl Wrong {
     }
 
     /// Everything.
-    pub(super) const ALL: [Self; 29] = [
+    pub(super) const ALL: [Self; 30] = [
         Self::once("rc=TPM_RC_RETRY"),
         Self::once("rc=TPM_RC_YIELDED"),
         Self::once("rc=TPM_RC_TESTING"),
@@ -107,6 +107,7 @@ impl Wrong {
         Self::once("cut=12"),
         Self::silent("hang"),
         Self::silent("drop"),
+        Self::silent("delay=70000"),
         Self::once("duplicate"),
         Self::once("corrupt=0"),
         Self::once("corrupt=2"),
@@ -218,11 +219,16 @@ impl Cell<'_> {
         }
         let answer = answer(result, self.expected);
 
-        // It did happen, to this command.
+        // It did happen, to this command, and as often as it was to.
         let fault: Fault = self.wrong.fault.parse().unwrap();
-        let fired = proxy.fired();
-        if !fired.contains(&(command_name(self.command), fault)) {
-            holes.push(format!("did not happen, but {fired:?}"));
+        let (fired, this) = (proxy.fired(), (command_name(self.command), fault));
+        let times = fired.iter().filter(|fired| **fired == this).count();
+        let enough = match self.wrong.times {
+            usize::MAX => times > 0,
+            finite => times == finite,
+        };
+        if !enough {
+            holes.push(format!("happened {times} times, of {fired:?}"));
         }
 
         // As firmware would, after a TPM has reset itself; TPM_RC_INITIALIZE else.
