@@ -88,14 +88,15 @@ impl Chip {
         },
     ];
 
-    /// Assumed for TPM2_HMAC, for a sequence, and for a primary key of type KEYEDHASH,
-    /// which nobody has published: what hashing 1 KB takes, the nearest that was. It
-    /// has at least the transport of 1 KB in it.
+    /// Assumed for TPM2_HMAC, TPM2_Hash, sequences, a signature by HMAC, a primary key of
+    /// type KEYEDHASH, TPM2_Load and TPM2_Unseal, which nobody has published: what hashing
+    /// 1 KB takes, the nearest that was. It has at least the transport of 1 KB in it.
     pub fn hash_kilobyte(&self) -> f64 {
         1000.0 / self.sha256
     }
 
-    /// Assumed for commands without cryptography, which nobody has published: a
+    /// Assumed for all others, most of which have no cryptography, and which nobody has
+    /// published: a
     /// quarter of [`Self::hash_kilobyte`], as they move about as much less.
     pub fn small(&self) -> f64 {
         self.hash_kilobyte() / 4.0
@@ -122,14 +123,18 @@ impl Chip {
             Ok(TpmCc::RsaEncrypt) => self.rsa_public,
             // Of an RSA key it would be rsa_private; whose the key is can't be seen.
             Ok(TpmCc::Quote | TpmCc::Certify) => self.ecdsa_sign,
+            Ok(TpmCc::Sign) => match scheme(command) {
+                Some(ECDSA) => self.ecdsa_sign,
+                Some(RSASSA | RSAPSS) => self.rsa_private,
+                // HMAC, as a derivation has it, or whatever the key has.
+                _ => self.hash_kilobyte(),
+            },
             Ok(
                 TpmCc::Hmac
                 | TpmCc::HmacStart
                 | TpmCc::SequenceUpdate
                 | TpmCc::SequenceComplete
                 | TpmCc::Hash
-                // With the HMAC scheme, as a derivation has it.
-                | TpmCc::Sign
                 | TpmCc::Unseal
                 | TpmCc::Load,
             ) => self.hash_kilobyte(),
@@ -144,15 +149,23 @@ impl Chip {
         let rows: [Column; 9] = [
             ("ECC key (P-256) from the seed", |chip| chip.ecc_key),
             ("RSA key (2048 bits) from the seed", |chip| chip.rsa_key),
-            ("ECDSA signature (P-256)", |chip| chip.ecdsa_sign),
-            ("session salted to an ECC key (ECDH)", |chip| chip.ecdh),
-            ("session salted to an RSA key (RSA private)", |chip| {
-                chip.rsa_private
-            }),
-            ("RSA public", |chip| chip.rsa_public),
+            (
+                "ECDSA signature (P-256): TPM2_Sign by ECDSA, TPM2_Quote, TPM2_Certify",
+                |chip| chip.ecdsa_sign,
+            ),
+            (
+                "ECDH: session salted to an ECC key, TPM2_ECDH_ZGen, TPM2_ECDH_KeyGen",
+                |chip| chip.ecdh,
+            ),
+            (
+                "RSA private: session salted to an RSA key, TPM2_RSA_Decrypt, TPM2_Sign by RSA",
+                |chip| chip.rsa_private,
+            ),
+            ("RSA public: TPM2_RSA_Encrypt", |chip| chip.rsa_public),
             ("SHA-256, KB/s", |chip| chip.sha256),
             (
-                "TPM2_HMAC, sequences, KEYEDHASH primary (*assumed*: hashing 1 KB)",
+                "TPM2_HMAC, TPM2_Hash, sequences, TPM2_Sign by HMAC, KEYEDHASH primary, \
+                 TPM2_Load, TPM2_Unseal (*assumed*: hashing 1 KB)",
                 |chip| chip.hash_kilobyte(),
             ),
             (
@@ -194,6 +207,18 @@ const RSA: u16 = 0x0001;
 /// TPM_ALG_ECC.
 const ECC: u16 = 0x0023;
 
+/// TPM_ALG_ECDSA.
+const ECDSA: u16 = 0x0018;
+/// TPM_ALG_RSASSA.
+const RSASSA: u16 = 0x0014;
+/// TPM_ALG_RSAPSS.
+const RSAPSS: u16 = 0x0016;
+
+/// The algorithm of inScheme of TPM2_Sign, the second parameter, after digest.
+fn scheme(command: &[u8]) -> Option<u16> {
+    second_parameter(command)
+}
+
 /// The type of the object in inPublic, the second parameter, after inSensitive.
 fn object_type(command: &[u8]) -> Option<u16> {
     let parameters = TpmCommand::cast(command).ok()?.parameters().ok()?;
@@ -205,11 +230,16 @@ fn object_type(command: &[u8]) -> Option<u16> {
 
 /// How long encryptedSalt is, the second parameter, after nonceCaller.
 fn salt_length(command: &[u8]) -> Option<u16> {
+    second_parameter(command)
+}
+
+/// What the second parameter begins with, where the first has its length before it.
+fn second_parameter(command: &[u8]) -> Option<u16> {
     let parameters = TpmCommand::cast(command).ok()?.parameters().ok()?;
     let (size, rest) = parameters.split_first_chunk()?;
-    let salt = rest.get(usize::from(u16::from_be_bytes(*size))..)?;
-    let (size, _) = salt.split_first_chunk()?;
-    Some(u16::from_be_bytes(*size))
+    let second = rest.get(usize::from(u16::from_be_bytes(*size))..)?;
+    let (first, _) = second.split_first_chunk()?;
+    Some(u16::from_be_bytes(*first))
 }
 
 #[cfg(test)]
@@ -261,6 +291,24 @@ mod tests {
         assert_eq!(millis(&start(0)), 18);
         assert_eq!(millis(&start(68)), 2320);
         assert_eq!(millis(&start(256)), 1630);
+        // TPM2_Sign: a key, a password, digest, the beginning of inScheme.
+        let sign = |scheme: u8| {
+            let body = [
+                &[0x80, 0, 0, 0, 0, 0, 0, 9, 0x40, 0, 0, 9, 0, 0, 0, 0, 0][..],
+                &[0, 2, 1, 2, 0, scheme, 0, 0x0b],
+            ]
+            .concat();
+            let size = u8::try_from(10 + body.len()).expect("short");
+            [&[0x80, 2, 0, 0, 0, size, 0, 0, 1, 0x5d][..], &body].concat()
+        };
+        assert_eq!(millis(&sign(0x05)), 72);
+        assert_eq!(millis(&sign(0x18)), 690);
+        assert_eq!(millis(&sign(0x14)), 1630);
+        assert_eq!(millis(&sign(0x10)), 72);
+        // TPM2_Unseal, TPM2_Load, TPM2_Hash, TPM2_GetRandom.
+        for (code, expected) in [(0x5e, 72), (0x57, 72), (0x7d, 72), (0x7b, 18)] {
+            assert_eq!(millis(&[0x80, 1, 0, 0, 0, 10, 0, 0, 1, code]), expected);
+        }
     }
 
     #[test]
