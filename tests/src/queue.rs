@@ -3,13 +3,12 @@
 //!
 //! Needs root.
 
-use std::collections::{HashMap, HashSet};
 use std::fs::{self, File, OpenOptions};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use sha2::{Digest, Sha256};
 use tpm_derived_keys::tpm::make_lock_directory;
@@ -56,13 +55,14 @@ impl Queue {
         line(&fs::read_to_string("/proc/locks").unwrap(), &self.inode)
     }
 
-    /// Looks again and again, until told to stop.
-    pub fn watch(&self, stop: &AtomicBool) -> Vec<Line> {
+    /// Looks again and again, until told to stop: when, and who stood there.
+    pub fn watch(&self, stop: &AtomicBool) -> Vec<(Instant, Line)> {
         let mut lines = Vec::new();
         while !stop.load(Ordering::SeqCst) {
+            let at = Instant::now();
             let line = self.look();
-            if lines.last() != Some(&line) && !line.is_empty() {
-                lines.push(line);
+            if !line.is_empty() {
+                lines.push((at, line));
             }
             thread::sleep(Duration::from_millis(5));
         }
@@ -90,41 +90,15 @@ fn line(locks: &str, inode: &str) -> Line {
     processes
 }
 
-/// Whether the lines, in the order in which they were seen, keep the promise of the lock:
-/// whoever once stood behind somebody stands behind them until these are served. For lines
-/// that nobody leaves without having been served.
-///
-/// # Errors
-///
-/// Who overtook whom.
-pub fn nobody_was_overtaken(lines: &[Line]) -> Result<(), String> {
-    // In which line each was seen last.
-    let mut last: HashMap<u32, usize> = HashMap::new();
-    for (number, line) in lines.iter().enumerate() {
-        let here: HashSet<_> = line.iter().collect();
-        let earlier: HashSet<_> = line
-            .iter()
-            .filter_map(|process| last.get(process))
-            .collect();
-        for before in earlier.into_iter().map(|number| &lines[*number]) {
-            // Of those from that line who are still there, the first; all behind it there have
-            // to be behind it here, in the same order.
-            let first = before.iter().position(|process| here.contains(process));
-            let behind = &before[first.unwrap()..];
-            let mut rest = line.iter();
-            if let Some(process) = behind
-                .iter()
-                .find(|process| !rest.any(|other| other == *process))
-            {
-                return Err(format!(
-                    "{process} did not stay behind {:?}: first {before:?}, then {line:?}",
-                    &behind[0]
-                ));
-            }
-        }
-        last.extend(line.iter().map(|process| (*process, number)));
+/// Fails if somebody of the first line was served before one who stood in front of them, by
+/// what was seen later. For a line that nobody has joined since.
+pub fn assert_served_in_order(lines: &[(Instant, Line)]) {
+    let Some(((_, first), later)) = lines.split_first() else {
+        return;
+    };
+    for (_, line) in later {
+        assert!(first.ends_with(line), "{first:?}, and then {line:?}");
     }
-    Ok(())
 }
 
 #[cfg(test)]
@@ -147,27 +121,23 @@ mod tests {
     }
 
     #[test]
-    fn overtaking_is_seen() {
-        let lines = |lines: &[&[u32]]| lines.iter().map(|line| line.to_vec()).collect::<Vec<_>>();
-        let fair: [&[&[u32]]; 3] = [
-            &[&[1, 2, 3], &[2, 3, 4], &[3, 4], &[4]],
-            // Not all moments are seen.
-            &[&[1, 2, 3, 4], &[4, 5], &[6]],
-            // Who comes while the next wakes up, and those who come in that moment.
-            &[&[1, 2, 3], &[4, 5], &[5, 2, 3, 6], &[3, 6]],
-        ];
-        for fair in fair {
-            nobody_was_overtaken(&lines(fair)).unwrap();
-        }
-        let unfair: [&[&[u32]]; 4] = [
-            &[&[1, 2, 3], &[3, 2]],
-            &[&[1, 2, 3], &[1, 3, 2]],
-            // Served before one who stood in front of it.
+    fn order() {
+        let lines = |lines: &[&[u32]]| {
+            let now = Instant::now();
+            let lines = lines.iter().map(|line| (now, line.to_vec()));
+            lines.collect::<Vec<_>>()
+        };
+        // Not all moments are seen.
+        assert_served_in_order(&lines(&[&[1, 2, 3, 4], &[1, 2, 3, 4], &[3, 4], &[4]]));
+        for unfair in [
+            &[&[1, 2, 3][..], &[3, 2]][..],
+            &[&[1, 2, 3], &[1, 3]],
             &[&[1, 2, 3], &[1, 2]],
-            &[&[1, 2, 3], &[4], &[3, 2]],
-        ];
-        for unfair in unfair {
-            nobody_was_overtaken(&lines(unfair)).unwrap_err();
+            &[&[1, 2, 3], &[4, 3]],
+        ] {
+            let unfair = lines(unfair);
+            let told = std::panic::catch_unwind(|| assert_served_in_order(&unfair));
+            assert!(told.is_err(), "{unfair:?}");
         }
     }
 }
