@@ -2,10 +2,13 @@
 //! What a whole run has: everything that the page, its targets and its pictures need. A
 //! page that silently lacks a row looks as if all were well.
 
+use std::fmt::Write;
+
+use tdk_simulator::proxy::Chip;
+
 use crate::run::Run;
 use crate::size::Size;
 use crate::{Result, chips, commands, growth, guest, keys, process, scale, stages, upcall};
-use tdk_simulator::proxy::Chip;
 
 /// Rows that differ in their name.
 const NAMED: [(&str, &[&str]); 11] = [
@@ -92,10 +95,10 @@ pub(crate) fn check(run: &Run) -> Result<()> {
     }
     let mut text = String::from("the run is not whole, so the page stays as it is. It lacks");
     for what in lacking {
-        text += &format!("\n  {what}");
+        let _ = write!(text, "\n  {what}");
     }
     for missing in &run.missing {
-        text += &format!("\nnot run: {} ({})", missing.what, missing.why);
+        let _ = write!(text, "\nnot run: {} ({})", missing.what, missing.why);
     }
     Err(text.into())
 }

@@ -190,7 +190,7 @@ fn peer(
     let left = if most > needed {
         format!("leaves {:.2} ms for all else", (most - needed) / 1e3)
     } else {
-        "leaves nothing for all else".into()
+        "leaves nothing for all else".to_owned()
     };
     Some(Target {
         what,
@@ -198,8 +198,8 @@ fn peer(
         bound: Bound::Least(bound),
         how: of_milliseconds(peer, ours),
         why: format!(
-            "{bound} times faster would be {:.2} ms. {nothing} takes {:.2} ms, and the TPM {:.2} \
-             ms: that {left}, and all else takes {:.2} ms.",
+            "{bound} times faster would be {:.2} ms, of which {nothing} takes {:.2} ms and the TPM \
+             {:.2} ms. That {left}, which takes {:.2} ms.",
             most / 1e3,
             floor / 1e3,
             tpm / 1e3,
