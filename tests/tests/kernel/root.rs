@@ -8,7 +8,7 @@ use tdk_tests::golden;
 use tdk_tests::guest::{KEYCTL, Script, assert_kernel_is_well};
 use tdk_tests::oracle::{self, Request};
 
-use crate::guest;
+use crate::{built, guest};
 
 /// The PCR that it is about, unless the machine is told otherwise.
 pub(crate) const PCR: u8 = 13;
@@ -54,17 +54,27 @@ fn equipped<'a>(arguments: &str) -> GuestBuilder<'a> {
         .file(tcti, tcti, 0o755)
 }
 
-/// Asks for the keys, before and after the rest. The kernel has something to say
-/// about suspending, so that its log is not looked at line by line.
+/// Asks for the keys, before and after the rest.
 fn run(guest: GuestBuilder<'_>, rest: &str) -> Run {
+    run_with(guest, PCR, rest)
+}
+
+/// The same with another PCR.
+fn run_with(guest: GuestBuilder<'_>, pcr: u8, rest: &str) -> Run {
     let mut script = Script::default();
     for request in requests() {
         script.ask_kernel(KEYCTL, &request);
     }
-    script.lines(&format!("pcr={PCR}\n{ATTACK}\n{rest}"), 0);
+    script.lines(&format!("pcr={pcr}\n{ATTACK}\n{rest}"), 0);
     for request in requests() {
         script.ask_kernel(KEYCTL, &request);
     }
+    run_script(guest, &script)
+}
+
+/// The kernel has something to say about suspending, so that its log is not looked
+/// at line by line.
+fn run_script(guest: GuestBuilder<'_>, script: &Script) -> Run {
     let run = script.run_as_is(guest);
     assert_eq!(run.status, 0, "{}{}", output(&run), run.console);
     assert_kernel_is_well(&run);
@@ -199,4 +209,128 @@ fn keys_only_the_kernel_can_make() {
     let state = StateSource::Resume(open.state.unwrap());
     let again = run(equipped(KERNEL).state(state), "");
     assert_keys(&again, &expected);
+}
+
+#[test]
+fn other_pcrs() {
+    let requests = requests();
+    for pcr in [8, 15] {
+        let expected = {
+            let tpm = golden::tpm();
+            oracle::derive_kernel_root(&tpm.tcti(), pcr, &requests)
+        };
+        let arguments = format!("{KERNEL} derived.pcr={pcr}");
+        let rest = "
+            capped it
+            attack /dev/tpm0
+            pcr=13
+            capped default";
+        let run = run_with(equipped(&arguments).state(golden::state()), pcr, rest);
+        let said = output(&run);
+        assert_keys(&run, &expected);
+        assert_eq!(lines(&said, "capped"), ["it 1", "default 0"], "{said}");
+        assert_eq!(made_by_the_root(&said), [""; 0], "{said}");
+    }
+}
+
+/// Attempts that gave something, but for the one with another key.
+fn made_by_the_root(output: &str) -> Vec<&str> {
+    lines(output, "made")
+        .into_iter()
+        .filter(|line| !line.starts_with("/dev/tpm0:with_password "))
+        .collect()
+}
+
+/// Who has written this wanted keys that only the kernel can make, perhaps: nobody
+/// has them.
+#[test]
+fn boot_parameters_that_make_no_sense() {
+    let wrong = [
+        ("derived.root=Kernel", 13, "no root 'Kernel'"),
+        ("derived.root", 13, "no root ''"),
+        ("derived.root=kernal derived.pcr=14", 14, "no root 'kernal'"),
+        ("derived.root=kernel derived.pcr=7", 13, "no PCR '7'"),
+        ("derived.root=kernel derived.pcr=1x", 13, "no PCR '1x'"),
+    ];
+    for (arguments, pcr, said) in wrong {
+        let mut script = Script::default();
+        script.lines(
+            &format!(
+                "pcr={pcr}\n{ATTACK}
+                for way in add request; do /derived_asker $way derived test '32 id'; done
+                capped boot
+                attack /dev/tpm0"
+            ),
+            0,
+        );
+        let guest = equipped(arguments).state(golden::state()).file(
+            built().join("derived_asker"),
+            "/derived_asker",
+            0o755,
+        );
+        let run = run_script(guest, &script);
+        let output = output(&run);
+        assert_eq!(
+            output.matches("ENODEV\n").count(),
+            2,
+            "{arguments}: {output}"
+        );
+        assert_eq!(
+            lines(&output, "capped"),
+            ["boot 1"],
+            "{arguments}: {output}"
+        );
+        assert_eq!(made_by_the_root(&output), [""; 0], "{arguments}: {output}");
+        let line = format!("derived: there is {said}");
+        assert!(
+            run.kernel_log.contains(&line),
+            "{arguments}: {}",
+            run.kernel_log
+        );
+    }
+}
+
+/// A TPM without room is given up by a kernel that speaks to it in encrypted
+/// sessions, and not told to save its PCRs: the next sleep resets it.
+const RESET: &str = "
+echo full $(load) $(load) $(load)
+head -c 1 /dev/hwrng >/dev/null 2>&1
+pcr_value given_up >/dev/null 2>&1 && echo still there
+sleep_for memory none
+unbind
+bind
+capped bound
+attack_again bound
+";
+
+/// Without encrypted sessions it is not given up, and not reset.
+const NOT_RESET: &str = "
+sleep_for memory none
+unbind
+bind
+capped bound
+attack_again bound
+";
+
+#[test]
+fn a_tpm_that_is_reset_while_the_machine_sleeps() {
+    let config = std::fs::read_to_string(built().join("config")).unwrap();
+    // As it boots, as it resumes, and when the driver has found it again.
+    let (sleep, times) = if config.contains("CONFIG_TCG_TPM2_HMAC=y\n") {
+        (RESET, "bound 2")
+    } else {
+        (NOT_RESET, "bound 3")
+    };
+    let rest = format!(
+        "export TPM2TOOLS_TCTI=device:/dev/tpm0\n{}\ncapped boot\n{sleep}",
+        include_str!("tpm.sh")
+    );
+    let run = run(equipped(KERNEL).state(golden::state()), &rest);
+    let said = output(&run);
+    println!("{said}");
+    assert!(said.contains("\nslept memory\n"), "{said}");
+    assert!(!said.contains("still there"), "{said}");
+    assert_eq!(lines(&said, "capped"), ["boot 1", times], "{said}");
+    assert_eq!(lines(&said, "made"), [""; 0], "{said}");
+    assert_eq!(lines(&said, "failed").len(), 1, "{said}");
 }

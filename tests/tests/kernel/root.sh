@@ -102,6 +102,19 @@ pcr_value() {
     tpm2 pcrread "sha256:$pcr" -o value >/dev/null && echo "pcr $1 $(hexdump -v -e '/1 "%02x"' value)"
 }
 
+# capped WHEN: how often the PCR was extended by the kernel, and by nobody else.
+capped() {
+    tpm2 pcrread "sha256:$pcr" -o value >/dev/null || return
+    value=$(hexdump -v -e '/1 "%02x"' value)
+    event=$(printf 'Linux PCR cap v1' | hexdump -v -e '/1 "%02x"')00000000000000000000000000000000
+    expected=$(hexdump -v -e '/1 "%02x"' zeros)
+    for times in 0 1 2 3 4 otherwise; do
+        [ "$value" = "$expected" ] && break
+        expected=$(printf "$(echo "$expected$event" | sed 's/../\\x&/g')" | sha256sum | cut -c1-64)
+    done
+    echo "capped $1 $times"
+}
+
 # sleep_for NAME TEST: suspends, as far as that test of the kernel's goes. From
 # memory the clock wakes it, by when it has to be asleep, on a busy host as well.
 sleep_for() {
