@@ -210,3 +210,28 @@ fn an_asker_that_is_killed_while_it_waits() {
         ]
     );
 }
+
+/// A program of a gigabyte, most of it a hole, that is killed while the kernel
+/// hashes it. It has not been refused anything: the next one to ask, with the same
+/// keyring, has a key.
+const KILLED_AND_FORGOTTEN: &str = r#"
+mkdir /tmp/large && mount -t tmpfs large /tmp/large
+cp "$(command -v keyctl)" /tmp/large/keyctl
+dd if=/dev/null of=/tmp/large/keyctl bs=1048576 seek=1024 count=0 2>/dev/null
+cat >/tmp/with_keyring <<'END'
+/tmp/large/keyctl request2 derived test "32 csum" @s >/tmp/killed 2>&1 & killed=$!
+sleep 1
+kill -KILL $killed
+wait $killed; echo "killed $?"
+cat /tmp/killed
+key=$(keyctl request2 derived test "32 id" @s) && keyctl pipe $key | hexdump -v -e '/1 "%02x"'
+END
+keyctl session - sh /tmp/with_keyring >/tmp/out
+sed "s/^$right\$/the key/" /tmp/out
+"#;
+
+#[test]
+fn an_asker_that_is_killed_leaves_no_refusal() {
+    let (output, _) = run(guest(), KILLED_AND_FORGOTTEN);
+    assert_eq!(output.trim_end(), "killed 137\nthe key");
+}

@@ -270,9 +270,9 @@ fn boot_parameters_that_make_no_sense() {
         );
         let run = run_script(guest, &script);
         let output = output(&run);
-        assert_eq!(
-            output.matches("ENODEV\n").count(),
-            2,
+        // There are no such types of keys.
+        assert!(
+            output.starts_with("ENODEV\nENOKEY\n"),
             "{arguments}: {output}"
         );
         assert_eq!(
