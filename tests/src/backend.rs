@@ -3,11 +3,16 @@
 
 use std::time::Duration;
 
+use tpm_derived_keys::KeyInfo;
 use tpm_derived_keys::identity::{Identity, IdentityDigest, Realm, Scope, Subject};
-use tpm_derived_keys::tpm::{Bus, Direct, Name, Patience, Tpm, TpmError, Trust};
+use tpm_derived_keys::request::Request;
+use tpm_derived_keys::tpm::{Bus, Direct, Name, Patience, RootKey, Tpm, TpmError, Trust};
 use tpm_derived_keys_tss::Tss;
 
 use crate::middle::cc;
+
+/// The Name of the root key, and a key that hangs on the identity key.
+pub type Derived = (Name, Vec<u8>);
 
 /// Who speaks to the TPM.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -104,6 +109,18 @@ impl Backend {
                 Ok(Box::new(tss))
             }
         }
+    }
+
+    /// Derives from the TPM at `tcti` in that way.
+    pub fn derive_as(self, tcti: &str, trust: &Trust) -> Result<Derived, TpmError> {
+        let mut tpm = self.open_as(tcti, &PATIENCE, trust)?;
+        let mut root = RootKey::create(&mut tpm)?;
+        let name = root.name();
+        let key = root.identity_key(&digest())?;
+        root.flush()?;
+        let request = Request::parse(b"user", b"tpm2:derived:x", b"32 id").unwrap();
+        let okm = key.expand(&KeyInfo::from(&request));
+        Ok((name, okm.as_bytes().to_vec()))
     }
 
     /// One of two: what the backends have to differ in.

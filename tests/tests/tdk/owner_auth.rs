@@ -23,9 +23,14 @@ struct Machine {
 
 impl Machine {
     fn new() -> Self {
+        Self::closed(|tpm| tpm.set_owner_auth(PASSWORD.as_bytes()).unwrap())
+    }
+
+    /// A machine whose TPM's owner hierarchy something opens.
+    fn closed(close: impl Fn(&Swtpm)) -> Self {
         let tpm = Swtpm::builder().start().unwrap();
         let root = oracle::root(&tpm.tcti());
-        tpm.set_owner_auth(PASSWORD.as_bytes()).unwrap();
+        close(&tpm);
         let directory = tempfile::tempdir().unwrap();
         let machine = Self {
             tpm,
@@ -224,16 +229,7 @@ fn what_doctor_says() {
 
 #[test]
 fn a_policy_of_pcrs() {
-    let tpm = Swtpm::builder().start().unwrap();
-    let root = oracle::root(&tpm.tcti());
-    owner::close_by_policy(&tpm);
-    let directory = tempfile::tempdir().unwrap();
-    let machine = Machine {
-        tpm,
-        root,
-        directory,
-    };
-    machine.configure("");
+    let machine = Machine::closed(owner::close_by_policy);
     let text = stderr(&machine.root(&[]), 1);
     assert!(text.contains("owner_policy says which"), "{text}");
     for backend in ["direct", "tss"] {

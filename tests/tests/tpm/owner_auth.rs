@@ -5,13 +5,11 @@ use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 
-use tdk_tests::backend::{Backend, PATIENCE, digest};
+use tdk_tests::backend::{Backend, Derived, PATIENCE};
 use tdk_tests::middle::{Action, Middle, cc};
 use tdk_tests::{assert_no_handles, over_both_backends};
-use tpm_derived_keys::KeyInfo;
-use tpm_derived_keys::request::Request;
 use tpm_derived_keys::tpm::{
-    Bus, Cause, Direct, Name, OwnerAuth, RootKey, StorageAlgorithm, TpmError, Trust,
+    Bus, Cause, Direct, Name, OwnerAuth, StorageAlgorithm, TpmError, Trust,
 };
 use zeroize::Zeroizing;
 
@@ -35,9 +33,6 @@ fn typed(value: &[u8]) -> Arc<OwnerAuth> {
     Arc::new(OwnerAuth::new(value, "this test").unwrap())
 }
 
-/// The Name and the storage key's, and something that hangs on the identity key.
-type Derived = (Name, Vec<u8>);
-
 fn derive(backend: Backend, tcti: &str, password: &[u8]) -> Result<Derived, TpmError> {
     derive_known(backend, tcti, password, None)
 }
@@ -54,14 +49,7 @@ fn derive_known(
         owner_auth: (!password.is_empty()).then(|| typed(password)),
         ..Trust::default()
     };
-    let mut tpm = backend.open_as(tcti, &PATIENCE, &trust)?;
-    let mut root = RootKey::create(&mut tpm)?;
-    let name = root.name();
-    let key = root.identity_key(&digest())?;
-    root.flush()?;
-    let request = Request::parse(b"user", b"tpm2:derived:x", b"32 id").unwrap();
-    let okm = key.expand(&KeyInfo::from(&request));
-    Ok((name, okm.as_bytes().to_vec()))
+    backend.derive_as(tcti, &trust)
 }
 
 /// The commands of a derivation where the owner has a password.

@@ -5,15 +5,11 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use tdk_tests::backend::{Backend, PATIENCE, digest};
+use tdk_tests::backend::{Backend, Derived};
 use tdk_tests::middle::{Action, Middle, cc};
 use tdk_tests::owner::{PCRS, close_by_policy, extend};
 use tdk_tests::{assert_no_handles, over_both_backends};
-use tpm_derived_keys::KeyInfo;
-use tpm_derived_keys::request::Request;
-use tpm_derived_keys::tpm::{
-    Bus, Cause, Name, OwnerAuth, RootKey, StorageAlgorithm, TpmError, Trust,
-};
+use tpm_derived_keys::tpm::{Bus, Cause, OwnerAuth, StorageAlgorithm, TpmError, Trust};
 
 use crate::conversation::{keep, storage_key};
 use crate::swtpm;
@@ -29,27 +25,13 @@ over_both_backends!(
     a_connection_that_breaks,
 );
 
-/// The Name of the root key, and something that hangs on the identity key.
-type Derived = (Name, Vec<u8>);
-
 fn derive(backend: Backend, tcti: &str, pcrs: Option<&str>) -> Result<Derived, TpmError> {
     let trust = Trust {
         bus: backend.bus(),
         owner_auth: pcrs.map(|pcrs| Arc::new(OwnerAuth::by_policy(pcrs.parse().unwrap()))),
         ..Trust::default()
     };
-    derive_as(backend, tcti, &trust)
-}
-
-fn derive_as(backend: Backend, tcti: &str, trust: &Trust) -> Result<Derived, TpmError> {
-    let mut tpm = backend.open_as(tcti, &PATIENCE, trust)?;
-    let mut root = RootKey::create(&mut tpm)?;
-    let name = root.name();
-    let key = root.identity_key(&digest())?;
-    root.flush()?;
-    let request = Request::parse(b"user", b"tpm2:derived:x", b"32 id").unwrap();
-    let okm = key.expand(&KeyInfo::from(&request));
-    Ok((name, okm.as_bytes().to_vec()))
+    backend.derive_as(tcti, &trust)
 }
 
 fn a_policy_opens_it(backend: Backend) {
@@ -81,7 +63,7 @@ fn a_storage_key_that_is_kept(backend: Backend) {
             ..Trust::default()
         };
         close_by_policy(&tpm);
-        derive_as(backend, &tpm.tcti(), &trust).unwrap();
+        backend.derive_as(&tpm.tcti(), &trust).unwrap();
         assert_no_handles(&tpm);
     }
 }
