@@ -116,6 +116,12 @@ else
     "$here/scripts/apply.sh" "$version" "$tree"
 fi
 
+# Before 6.9, UBSAN looks at nothing but what it is told to.
+if [ $variant = debug ] && grep -q '^config UBSAN_SANITIZE_ALL$' "$tree/lib/Kconfig.ubsan"; then
+    echo CONFIG_UBSAN_SANITIZE_ALL=y >"$work/ubsan.config"
+    fragments="$fragments $work/ubsan.config"
+fi
+
 say "building it, which takes some minutes"
 log=$cache/build-$version.log
 derived=$tree/security/keys/derived-keys
