@@ -10,7 +10,7 @@ use tpm_derived_keys::tpm::Bus;
 
 use crate::table::Table;
 use crate::ways::{self, Contender, State, Way};
-use crate::{GUEST, Result};
+use crate::{IN_GUEST, Result};
 
 const DEVICE: &str = "/dev/tpmrm0";
 const PROGRAM: &str = "/usr/bin/queueing";
@@ -27,7 +27,7 @@ pub(crate) fn measure(state: &State, levels: &[usize]) -> Result<()> {
         .time_limit(Duration::from_mins(10))
         .file(env::current_exe()?, PROGRAM, 0o755)
         .script(format!(
-            "chmod 666 {DEVICE}; exec {PROGRAM} {GUEST} {}\n",
+            "chmod 666 {DEVICE}; exec {PROGRAM} {IN_GUEST} {}\n",
             levels.join(",")
         ))
         .watch(|_, line| match line.stream {

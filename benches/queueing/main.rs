@@ -26,7 +26,7 @@ type Result<T> = std::result::Result<T, Box<dyn Error>>;
 /// With these as its first argument this program is something else.
 const CLIENT: &str = "client";
 const BROKER: &str = "broker";
-const GUEST: &str = "guest";
+const IN_GUEST: &str = "in-guest";
 
 /// How many clients at most.
 const MOST: usize = 256;
@@ -41,7 +41,7 @@ fn main() -> ExitCode {
     let done = match words[..] {
         [CLIENT, number, way, bus, place] => ways::client(number, way, bus, place),
         [BROKER, way, bus, tcti, socket] => broker::serve(way, bus, tcti, socket),
-        [GUEST, levels] => guest::inside(levels),
+        [IN_GUEST, levels] => guest::inside(levels),
         _ if words.contains(&"--list") => Ok(()),
         _ if !rustix::process::geteuid().is_root() => {
             println!("not run: queueing (it needs root, for the lock)");
