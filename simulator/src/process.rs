@@ -89,6 +89,8 @@ impl Process {
         sockets: Vec<PathBuf>,
     ) -> Result<Self, SimError> {
         let program = PathBuf::from(command.get_program());
+        // Somebody else's connection that it had, it would keep open for as long as it runs.
+        tdk_sys::inherit_nothing(&mut command);
         let child = command.spawn().map_err(|source| match source.kind() {
             io::ErrorKind::NotFound => SimError::NotInstalled {
                 program: program.clone(),
@@ -212,5 +214,30 @@ impl Drop for Process {
     fn drop(&mut self) {
         // Nobody is left to be told.
         let _ = self.end();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    #[test]
+    fn nothing_is_inherited() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let file = fs::canonicalize(dir.path()).expect("a path").join("open");
+        let opened = File::create(&file).expect("a file");
+        // As libraries have it that know of no other programs: no O_CLOEXEC.
+        let _inheritable = rustix::io::dup(&opened).expect("a descriptor");
+        let mut command = Command::new("sleep");
+        command.arg("60").stdin(Stdio::null());
+        let process = Process::spawn_command(command, Vec::new()).expect("a process");
+        let open: Vec<_> = fs::read_dir(format!("/proc/{}/fd", process.pid()))
+            .expect("descriptors")
+            .map(|entry| fs::read_link(entry.expect("an entry").path()).expect("a link"))
+            .collect();
+        assert!(!open.contains(&file), "{open:?}");
+        assert!(open.len() >= 3, "{open:?}");
     }
 }
