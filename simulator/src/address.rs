@@ -283,7 +283,9 @@ mod tests {
     fn both_kinds_of_waiting_have_an_end() {
         let dir = tempfile::tempdir().expect("a directory");
         let address = Address::new(Endpoint::Unix, dir.path()).expect("an address");
-        let _listener = UnixListener::bind(dir.path().join("sock")).expect("a listener");
+        let listener = UnixListener::bind(dir.path().join("sock")).expect("a listener");
+        // As few as swtpm has wait until they are let in.
+        rustix::net::listen(&listener, 1).expect("a queue");
         let deadline = Instant::now() + Duration::from_secs(10);
         let connection = address.connect(deadline).expect("a connection");
 

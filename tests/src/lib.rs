@@ -14,6 +14,7 @@ pub mod golden;
 pub mod guest;
 pub mod impostors;
 pub mod live;
+pub mod malformed;
 pub mod memory;
 pub mod middle;
 pub mod mssim;
@@ -27,6 +28,9 @@ pub mod storm;
 pub mod transcript;
 
 use std::path::{Path, PathBuf};
+use std::sync::Once;
+
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 /// The directory that the project is in.
 pub fn project() -> PathBuf {
@@ -40,6 +44,20 @@ pub fn assert_no_handles(tpm: &tdk_simulator::Swtpm) {
     assert!(handles.is_empty(), "left in the TPM: {handles:x?}");
     let sessions = tpm.session_handles().unwrap();
     assert!(sessions.is_empty(), "left in the TPM: {sessions:x?}");
+}
+
+/// Has this process open as many files as it may, 1,024 of which are usual: a program's tests
+/// run in one process, and what they start ends with it.
+pub fn open_many_files() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let limit = getrlimit(Resource::Nofile);
+        let most = Rlimit {
+            current: limit.maximum,
+            ..limit
+        };
+        setrlimit(Resource::Nofile, most).unwrap();
+    });
 }
 
 /// Says that something can't be tested on this machine; with `CI=true` it is an

@@ -17,5 +17,6 @@ use tdk_simulator::{Swtpm, SwtpmBuilder};
 /// A software TPM, in a process. `tests/containers` runs the same tests against
 /// others.
 fn swtpm() -> SwtpmBuilder {
+    tdk_tests::open_many_files();
     Swtpm::builder()
 }

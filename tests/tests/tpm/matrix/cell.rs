@@ -16,9 +16,9 @@ use super::mode::{self, Library, Mode};
 /// Where nothing is silent, nothing hangs on how fast this machine is.
 const LONG: Duration = Duration::from_mins(2);
 /// Where a command is put off for ever, which is told at once.
-const PUT_OFF: Duration = Duration::from_secs(10);
-/// Where nothing is said, or later: a tenth of it, which is kept for cleaning up, is long enough for
-/// all of these cells at once, however busy this machine is.
+const PUT_OFF: Duration = Duration::from_secs(15);
+/// Where nothing is said, or later: a tenth of it is kept for cleaning up, which is long enough
+/// however busy this machine is.
 const SILENCE: Duration = Duration::from_mins(1);
 /// How much longer than its limit anything may take, on a machine that is busy.
 const SLACK: Duration = Duration::from_secs(20);

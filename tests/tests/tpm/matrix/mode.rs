@@ -2,6 +2,7 @@
 //! The ways to a key, and the TPMs for them.
 
 use std::path::Path;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use tdk_simulator::proxy::{Fault, Rule};
@@ -113,10 +114,12 @@ impl Mode {
     }
 }
 
-/// A TPM with a copy of that state.
+/// A TPM with a copy of that state. One is started after the other, so that those who have
+/// theirs get on: the time that they have runs, however slow the machine is.
 pub(super) fn tpm(state: &Path) -> Swtpm {
+    static STARTING: Mutex<()> = Mutex::new(());
+    let _starting = STARTING.lock().unwrap_or_else(PoisonError::into_inner);
     let state = StateSource::CopyOf(state.into());
-    // Many are started at once.
     let limit = Duration::from_mins(1);
     let tpm = Swtpm::builder().state(state).time_limit(limit);
     tpm.start().unwrap()
