@@ -2,10 +2,10 @@
 # SPDX-License-Identifier: GPL-2.0-only
 # check.sh VERSION: what the kernel's own judges say of the series, each of which
 # may have nothing to say: checkpatch.pl --strict of each patch; spdxcheck.py of the
-# files that are new; sparse and W=1 of
-# the files that are new, and of those that are changed nothing that they did not
-# say before; coccicheck of what is new. And that a kernel can be built after each
-# patch.
+# files that are new; sparse and W=1 of the files that are new, and of those that are
+# changed nothing that they did not say before; coccicheck of the directories that have
+# new files, nothing that it did not say before. And that a kernel can be built after
+# each patch.
 #
 # Needs what scripts/deps.sh kernel-check installs, and the sources that build.sh
 # has fetched.
@@ -58,10 +58,14 @@ for file in $(sed -n 's#^--- a/\(.*\.c\)$#\1#p' $patches | sort -u); do
     esac
 done
 added_objects=
+added_to=
 for file in $new; do
     case $file in
     tools/* | "$added"/*) ;;
-    *.c) added_objects="$added_objects ${file%.c}.o" ;;
+    *.c)
+        added_objects="$added_objects ${file%.c}.o"
+        added_to="$added_to $(dirname "$file")"
+        ;;
     esac
 done
 
@@ -83,6 +87,22 @@ judge() {
     sed -E 's/:[0-9]+(:[0-9]+)?:/:/' "$work/out" | grep -E '(warning|error):' | sort >"$output" || :
 }
 
+# What coccicheck says of the directories named, without line numbers, which change.
+look_for_patterns() {
+    output=$1
+    shift
+    : >"$work/said"
+    for directory; do
+        kmake MODE=report M="$directory" coccicheck >"$work/out" 2>&1 || {
+            tail -n 20 "$work/out"
+            wrong "coccicheck of $directory fails"
+        }
+        grep -E "^(\./)?$directory/.*(WARNING|ERROR|opportunity|should|:[0-9]+:[0-9]+-[0-9]+:)" \
+            "$work/out" >>"$work/said" || :
+    done
+    sed -E 's/:[0-9]+:[0-9]+-[0-9]+:/:/; s/line [0-9]+/line/g' "$work/said" | sort >"$output"
+}
+
 # MAINTAINERS has the directories, so that it need not change with each file.
 say "checkpatch.pl --strict"
 for patch in $patches; do
@@ -96,6 +116,8 @@ say "building without the series"
 kmake -j"$(nproc)" bzImage >"$work/out" 2>&1 || { tail -n 20 "$work/out"; exit 1; }
 # shellcheck disable=SC2086
 judge "$work/before" $objects
+# shellcheck disable=SC2086
+look_for_patterns "$work/patterns-before" $added_to
 
 for patch in $patches; do
     say "building with $(basename "$patch")"
@@ -137,11 +159,11 @@ if [ -s "$work/out" ]; then
 fi
 
 say "coccicheck"
-kmake MODE=report M=$added coccicheck >"$work/out" 2>&1 || {
-    tail -n 20 "$work/out"
-    wrong "coccicheck fails"
-}
-if grep -E "^(\./)?$added/.*(WARNING|ERROR|opportunity|should|:[0-9]+:[0-9]+-[0-9]+:)" "$work/out"; then
+# shellcheck disable=SC2086
+look_for_patterns "$work/patterns" $added $added_to
+comm -13 "$work/patterns-before" "$work/patterns" >"$work/new"
+if [ -s "$work/new" ]; then
+    cat "$work/new"
     wrong "coccicheck has something to say"
 fi
 
