@@ -9,7 +9,7 @@ use tdk_tests::guest::{KEYCTL, Script, verity_digests, verity_disk};
 use tdk_tests::live::Answer;
 use tdk_tests::oracle::{self, Request};
 use tdk_tests::random::Random;
-use tdk_tests::{golden, programs};
+use tdk_tests::{golden, malformed, programs};
 
 use crate::guest;
 
@@ -144,6 +144,21 @@ fn the_same_keys_and_after_a_reboot_again() {
     let state = StateSource::Resume(run.state.unwrap());
     let (answers, _) = ask(guest().state(state), &requests[..60]);
     assert_answers(&requests[..60], &expected[..60], &answers);
+}
+
+#[test]
+fn the_same_requests_are_not_understood() {
+    let requests: Vec<_> = malformed::callout_info()
+        .into_iter()
+        .enumerate()
+        .map(|(number, info)| Request {
+            info,
+            ..Request::user(&number.to_string(), "", 0, "")
+        })
+        .collect();
+    let (answers, _) = ask(guest().state(golden::state()), &requests);
+    let expected = vec![Err("EINVAL".into()); requests.len()];
+    assert_answers(&requests, &expected, &answers);
 }
 
 #[test]
