@@ -70,6 +70,8 @@ fsverity fsverity
 mmdebstrap mmdebstrap
 mke2fs e2fsprogs
 dmsetup dmsetup
+rpm rpm
+rpmbuild rpm
 END
 [ -z "$kernel" ] || look_for <<END
 dmsetup dmsetup

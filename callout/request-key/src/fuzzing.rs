@@ -64,6 +64,21 @@ pub fn lists(data: &[u8]) {
     let _ = names_in(data, "FILE", "uid", &[0, 1000, u32::MAX]);
 }
 
+/// The number of a file, and a package's header in RPM's database: whose it is, has a
+/// name in there.
+pub fn rpm_header(data: &[u8]) {
+    let Some((file, header)) = data.split_first() else {
+        return;
+    };
+    let of = |names: &[Vec<u8>]| packages::is_of(header, i64::from(*file), names);
+    if let Ok(Some(mut package)) = of(&[b"/usr/lib/asker/run".to_vec()]) {
+        assert!(!package.is_empty());
+        package.push(0);
+        assert!(header.windows(package.len()).any(|bytes| bytes == package));
+    }
+    assert!(!matches!(of(&[]), Ok(Some(_))));
+}
+
 /// A record about values between NULs: the line has no control characters, and the
 /// journal gets each value in its own field.
 pub fn record(data: &[u8]) {

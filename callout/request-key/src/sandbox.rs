@@ -27,6 +27,8 @@ use rustix::io::Errno;
 use rustix::thread::{CapabilitySet, CapabilitySets, set_capabilities, set_no_new_privs};
 use tpm_derived_keys::tpm::Tcti;
 
+use crate::packages;
+
 mod calls;
 mod search;
 
@@ -147,13 +149,12 @@ fn restrict_files(needs: &Needs<'_>) -> Result<RulesetStatus, RulesetError> {
         .handle_access(AccessNet::from_all(LANDLOCK))?
         .scope(Scope::from_all(LANDLOCK))?
         .create()?;
-    for (path, access) in [
-        // What policies ask about askers.
-        ("/etc/passwd", AccessFs::ReadFile.into()),
-        ("/etc/group", AccessFs::ReadFile.into()),
-        ("/var/lib/dpkg", read),
-    ] {
-        rules = allow(rules, Path::new(path), access)?;
+    // What policies ask about askers.
+    for path in ["/etc/passwd", "/etc/group"] {
+        rules = allow(rules, Path::new(path), AccessFs::ReadFile.into())?;
+    }
+    for path in packages::DATABASES {
+        rules = allow(rules, Path::new(path), read)?;
     }
     // What this process has mapped, and its threads: to wipe the memory.
     if let Ok(own) = PathFd::new("/proc/self") {

@@ -156,7 +156,7 @@ impl Pattern {
                  .mount or .swap"
             }
             Field::Package if text.contains(':') => {
-                "is no package's name: it takes Debian's, without an architecture"
+                "is no package's name: it takes dpkg's or RPM's, without an architecture"
             }
             Field::Sha256 if text.len() != 64 || !text.bytes().all(|b| b.is_ascii_hexdigit()) => {
                 "is no SHA-256: it takes 64 hexadecimal digits"

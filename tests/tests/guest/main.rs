@@ -11,6 +11,7 @@ mod golden;
 mod hang;
 mod identity;
 mod machine;
+mod packages;
 mod services;
 mod session;
 mod signing;

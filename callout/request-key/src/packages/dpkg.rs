@@ -1,39 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Which Debian package a file is of, by dpkg's database: the lists of files in
-//! `/var/lib/dpkg/info`, and the diversions. No program is run for it.
+//! dpkg's database: the lists of files in `/var/lib/dpkg/info`, and the diversions.
 
 use std::fs;
 use std::io;
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 
-use tpm_derived_keys::policy::Found;
-use tpm_derived_keys::trust::{way_to, weak_spot};
+/// Where dpkg has it.
+pub(super) const DATABASE: &str = "/var/lib/dpkg";
 
-const DATABASE: &str = "/var/lib/dpkg";
-
-/// The packages that a file is of.
-pub(crate) fn owners(path: &[u8]) -> Found {
-    let file = Path::new(std::ffi::OsStr::from_bytes(path));
-    // What others can replace is no package's.
-    let way = match way_to(file) {
-        Ok(way) => way,
-        Err(error) => return Found::unknown(error),
-    };
-    if let Some(spot) = weak_spot(&way) {
-        return Found::unknown(spot);
-    }
-    // Packages call it by the name from before /bin and its like were links.
-    let mut names = vec![path.to_vec()];
-    if let Some(before) = path.strip_prefix(b"/usr") {
-        let there = fs::canonicalize(Path::new(std::ffi::OsStr::from_bytes(before)));
-        if there.is_ok_and(|there| there == file) {
-            names.push(before.to_vec());
-        }
-    }
-    match owners_in(Path::new(DATABASE), &names) {
-        Ok(owners) => Found::all(owners),
-        Err(error) => Found::unknown(format_args!("{DATABASE}: {error}")),
+/// The packages of a file that is called so; nothing if there is no such database.
+pub(super) fn owners(database: &Path, names: &[Vec<u8>]) -> io::Result<Option<Vec<Vec<u8>>>> {
+    match fs::metadata(database) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+        Ok(_) => owners_in(database, names).map(Some),
     }
 }
 
@@ -153,17 +134,12 @@ mod tests {
     #[test]
     fn without_a_database() {
         let directory = tempfile::tempdir().unwrap();
-        owners_in(directory.path(), &[b"/x".to_vec()]).unwrap_err();
-    }
-
-    #[test]
-    fn what_others_can_replace_is_no_packages() {
-        let directory = tempfile::tempdir().unwrap();
-        let file = directory.path().join("x");
-        fs::write(&file, "").unwrap();
-        let permissions = std::os::unix::fs::PermissionsExt::from_mode(0o666);
-        fs::set_permissions(&file, permissions).unwrap();
-        let found = owners(file.as_os_str().as_bytes());
-        assert!(found.unknown.is_some(), "{found:?}");
+        let names = [b"/x".to_vec()];
+        assert_eq!(
+            owners(&directory.path().join("none"), &names).unwrap(),
+            None
+        );
+        // Something is there, but not what is read.
+        owners(directory.path(), &names).unwrap_err();
     }
 }
