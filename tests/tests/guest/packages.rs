@@ -118,6 +118,11 @@ package = "asker"
 name = "dpkg's"
 action = "allow"
 package = "keyutils"
+
+[[rule]]
+name = "whoever may be bad"
+action = "deny"
+package = "bad"
 "#;
 
 const COPIES: &str = r"
@@ -129,7 +134,7 @@ done
 /// A process that is of the package, as the operator sees it.
 const EXPLAIN: &str = r#"
 mkfifo /run/input
-asker prequest2 user tpm2:derived:a @s </run/input >/dev/null 2>&1 &
+/usr/bin/asker prequest2 user tpm2:derived:a @s </run/input >/dev/null 2>&1 &
 exec 9>/run/input
 until [ "$(readlink /proc/$!/exe)" = /usr/bin/asker ]; do sleep 0.1; done
 explain() {
@@ -214,12 +219,15 @@ fn a_policy_by_packages_of_rpm() {
         .filter(|line| line.starts_with("allowed") || line.starts_with("refused"))
         .collect();
     let rule = "allowed by rule 'RPM's' at /etc/tdk/policy.toml:4";
-    let default = "refused: the default of the policy denies it";
-    assert_eq!(explained, [rule, default, default], "{output}");
+    let bad = "refused: rule 'whoever may be bad' at /etc/tdk/policy.toml:14 of the policy denies it, \
+               as the asker's package can't be told";
+    assert_eq!(explained, [rule, bad, bad], "{output}");
     for why in [
         "rpmdb.sqlite-wal has changes that are not in it yet",
         "others than root can write /usr/lib/sysimage/rpm/rpmdb.sqlite",
     ] {
         assert!(output.contains(why), "{output}");
     }
+    let layers = "sandbox=no_new_privs,landlock,capabilities,seccomp";
+    assert!(run.journal.contains(layers), "{}", run.journal);
 }
