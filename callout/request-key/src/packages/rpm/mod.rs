@@ -6,7 +6,7 @@
 //! a log beside it is not seen. So there must be nothing in such a log, and the
 //! database must be the same afterwards.
 
-use std::fmt;
+use std::fmt::{self, Write as _};
 use std::fs;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
@@ -150,7 +150,8 @@ fn address(file: &Path) -> String {
         if byte.is_ascii_alphanumeric() || b"/._-".contains(byte) {
             address.push(char::from(*byte));
         } else {
-            address.push_str(&format!("%{byte:02x}"));
+            // Writing to a String does not fail.
+            let _ = write!(address, "%{byte:02x}");
         }
     }
     address + "?mode=ro&immutable=1"
