@@ -48,6 +48,20 @@ echo 2 >%{buildroot}/usr/bin/shared
 %attr(755, root, root) /usr/bin/shared
 ";
 
+/// Has no files. When it is nearly installed, it keeps what is not in the database yet.
+const BUSY: &str = "Name: busy
+Version: 1
+Release: 1
+Summary: looks on
+License: none
+BuildArch: noarch
+%description
+looks on
+%post
+cp DIRECTORY/database/rpmdb.sqlite-wal DIRECTORY/log
+%files
+";
+
 /// Runs a program of RPM's, and gives what it says.
 fn run(command: &mut Command) -> String {
     let output = command.output().unwrap();
@@ -55,8 +69,9 @@ fn run(command: &mut Command) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
-/// The database of a system on which both are installed, if RPM is here.
-fn database(directory: &Path) -> Option<PathBuf> {
+/// The database of a system on which all are installed, and the log that was beside it
+/// meanwhile, if RPM is here.
+fn database(directory: &Path) -> Option<[PathBuf; 2]> {
     for program in ["rpmbuild", "rpm"] {
         if Command::new(program).arg("--version").output().is_err() {
             not_run(&format!(
@@ -67,17 +82,20 @@ fn database(directory: &Path) -> Option<PathBuf> {
     }
     let database = directory.join("database");
     let topdir = format!("_topdir {}", directory.display());
-    for (name, spec) in [("asker", ASKER), ("second", SECOND)] {
+    let busy = BUSY.replace("DIRECTORY", directory.to_str().unwrap());
+    for (name, spec) in [("asker", ASKER), ("second", SECOND), ("busy", &busy)] {
         let file = directory.join(name);
         fs::write(&file, spec).unwrap();
+        // Its files stay where they are.
+        let no_files = (name != "busy").then_some("--justdb");
         run(Command::new("rpmbuild")
             .args(["-bb", "--quiet", "--define", &topdir])
             .arg(file));
-        // Its files stay where they are.
         run(Command::new("rpm")
             .arg("--dbpath")
             .arg(&database)
-            .args(["--install", "--justdb", "--nodeps", "--replacefiles"])
+            .args(["--install", "--nodeps", "--replacefiles"])
+            .args(no_files)
             .arg(directory.join(format!("RPMS/noarch/{name}-1-1.noarch.rpm"))));
     }
     // As the test needs it.
@@ -96,14 +114,11 @@ fn database(directory: &Path) -> Option<PathBuf> {
             ["replaced", "/usr/bin/shared"]
         ]
     );
-    let file = database.join("rpmdb.sqlite");
-    assert_eq!(
-        fs::metadata(database.join("rpmdb.sqlite-wal"))
-            .unwrap()
-            .len(),
-        0
-    );
-    Some(file)
+    let size = |file: &Path| fs::metadata(file).unwrap().len();
+    let log = directory.join("log");
+    assert_eq!(size(&database.join("rpmdb.sqlite-wal")), 0);
+    assert_ne!(size(&log), 0);
+    Some([database.join("rpmdb.sqlite"), log])
 }
 
 const POLICY: &str = r#"
@@ -141,12 +156,12 @@ explain() {
     tdk policy explain --pid $! --key-id a --what 32 --identity path || true
 }
 explain
-printf x >/usr/lib/sysimage/rpm/rpmdb.sqlite-wal
+cp /root/log $database-wal
 explain
-rm /usr/lib/sysimage/rpm/rpmdb.sqlite-wal
-chmod 666 /usr/lib/sysimage/rpm/rpmdb.sqlite
+rm $database-wal
+chmod 666 $database
 explain
-chmod 644 /usr/lib/sysimage/rpm/rpmdb.sqlite
+chmod 644 $database
 kill $!
 exec 9>&-
 wait || true
@@ -156,7 +171,7 @@ wait || true
 fn a_policy_by_packages_of_rpm() {
     let Some(machine) = debian() else { return };
     let directory = tempfile::tempdir().unwrap();
-    let Some(file) = database(directory.path()) else {
+    let Some([file, log]) = database(directory.path()) else {
         return;
     };
     let guest = machine
@@ -164,9 +179,11 @@ fn a_policy_by_packages_of_rpm() {
         .state(golden::state())
         .file(programs::tdk_file(), "/usr/bin/tdk", 0o755)
         .file(file, DATABASE, 0o644)
+        .file(log, "/root/log", 0o644)
         .text("/etc/tdk/policy.toml", POLICY);
     let by = |program: &str| Request::user("a", "32 path", 0, program.as_bytes());
     let mut script = Script::default();
+    script.lines(&format!("database={DATABASE}"), 0);
     script.lines(COPIES, 0);
     let mut ask = |program: &str| {
         script.ask(program, &by(program));
@@ -178,11 +195,10 @@ fn a_policy_by_packages_of_rpm() {
     }
     ask(KEYCTL);
     // RPM is at work: nothing is sure, of dpkg's packages neither.
-    let log = "/usr/lib/sysimage/rpm/rpmdb.sqlite-wal";
-    script.lines(&format!("printf x >{log}"), 0);
+    script.lines("cp /root/log $database-wal", 0);
     script.ask("/usr/bin/asker", &by("/usr/bin/asker"));
     script.ask(KEYCTL, &by(KEYCTL));
-    script.lines(&format!("printf '' >{log}"), 0);
+    script.lines(": >$database-wal", 0);
     script.lines(EXPLAIN, 0);
     // RPM's alone, and by the name that it had before.
     script.lines("mv /var/lib/dpkg /var/lib/none", 0);
