@@ -18,11 +18,12 @@
 //!   memory of its own, which is ours from then on: [`Owned`].
 #![allow(unsafe_code)]
 
+mod owned;
+
 use std::env;
 use std::ffi::CStr;
 use std::fs;
-use std::ops::{Deref, DerefMut};
-use std::ptr::{NonNull, null, null_mut};
+use std::ptr::{null, null_mut};
 use std::slice;
 
 use tpm_derived_keys::tpm::{Hierarchy, PcrPolicy};
@@ -32,7 +33,7 @@ use tss_esapi::constants::tss::{
 };
 use tss_esapi::tss2_esys::{
     ESYS_CONTEXT, ESYS_TR, ESYS_TR_NONE, ESYS_TR_PASSWORD, ESYS_TR_RH_NULL, ESYS_TR_RH_OWNER,
-    Esys_CreatePrimary, Esys_Finalize, Esys_FlushContext, Esys_Free, Esys_GetCapability, Esys_HMAC,
+    Esys_CreatePrimary, Esys_Finalize, Esys_FlushContext, Esys_GetCapability, Esys_HMAC,
     Esys_HMAC_Start, Esys_Initialize, Esys_PolicyPCR, Esys_SequenceComplete, Esys_Sign,
     Esys_StartAuthSession, Esys_TR_FromTPMPublic, Esys_TR_GetName, Esys_TR_GetTpmHandle,
     Esys_TR_Serialize, Esys_TR_SetAuth, Esys_TRSess_SetAttributes, TPM2B_AUTH, TPM2B_DATA,
@@ -43,6 +44,8 @@ use tss_esapi::tss2_esys::{
 };
 
 use zeroize::Zeroize;
+
+pub(crate) use owned::Owned;
 
 /// A response code other than 0, of whatever layer.
 pub(crate) type Code = u32;
@@ -449,42 +452,6 @@ impl Drop for Esys {
             // gone.
             unsafe { Tss2_TctiLdr_Finalize(&raw mut self.tcti) }
         }
-    }
-}
-
-/// Something that libtss2 allocated and left to us.
-pub(crate) struct Owned<T>(NonNull<T>);
-
-impl<T> Owned<T> {
-    fn new(pointer: *mut T) -> Result<Self, Code> {
-        /// TSS2_ESYS_RC_GENERAL_FAILURE.
-        const GENERAL_FAILURE: Code = 0x0007_0001;
-        NonNull::new(pointer).map(Self).ok_or(GENERAL_FAILURE)
-    }
-}
-
-impl<T> Deref for Owned<T> {
-    type Target = T;
-
-    fn deref(&self) -> &T {
-        // SAFETY: it points to an initialised T (ESYS allocates it zeroed and
-        // fills it in), which nobody else has.
-        unsafe { self.0.as_ref() }
-    }
-}
-
-impl<T> DerefMut for Owned<T> {
-    fn deref_mut(&mut self) -> &mut T {
-        // SAFETY: as for `deref`.
-        unsafe { self.0.as_mut() }
-    }
-}
-
-impl<T> Drop for Owned<T> {
-    fn drop(&mut self) {
-        // SAFETY: libtss2 allocated it, and it is freed once. No T has anything
-        // to drop.
-        unsafe { Esys_Free(self.0.as_ptr().cast()) }
     }
 }
 
